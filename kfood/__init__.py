@@ -1,0 +1,11 @@
+"""kfood: food retrieval with Keras 3.
+
+Nothing heavy is imported here: ``import kfood`` is quick. Start from
+
+- :mod:`kfood.models` (``ACME`` …) and :mod:`kfood.configs` (their published and small settings),
+- :mod:`kfood.data.pipeline` (prepared datasets as ``tf.data`` batches),
+- :mod:`kfood.evaluation` (ranks, median rank, recall at k, reports),
+- :mod:`kfood.export` (SavedModel, ONNX, the runtime without TensorFlow) and :mod:`kfood.search`.
+"""
+
+__version__ = "0.1.0"

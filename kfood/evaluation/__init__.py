@@ -1,0 +1,1 @@
+"""Ranks, recall at k, protocols, embedding a dataset, reports and pictures."""

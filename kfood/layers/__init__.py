@@ -1,0 +1,1 @@
+"""Encoders, generators and discriminators, written with ``keras.ops``."""

@@ -1,0 +1,1 @@
+"""Losses: pure functions of ``keras.ops`` grouped by theme."""

@@ -1,0 +1,104 @@
+"""Feature names, dtypes and shapes: the contract between disk, model and export.
+
+Two things live here and nothing else: the names under which features travel (on disk, in a batch, as inputs of an
+exported graph), and :class:`RecipeSpec`, which fixes every shape that a recipe model and its data have to agree on.
+
+=================== ======================================================== ==========================================
+feature in a batch  dtype and shape                                          meaning
+=================== ======================================================== ==========================================
+``id``              string [batch]                                           recipe id, for reports and search
+``image``           float32 [batch, image_size, image_size, 3]               RGB in [0, 255]; encoders normalise
+``title``           int32 [batch, title_words]                               words, only if ``title_words > 0``
+``ingredients``     int32 [batch, ingredients, ingredient_words]             words of each line, or one id per name
+``instructions``    int32 [batch, instructions, instruction_words]           words of each sentence
+``instruction_vectors`` float32 [batch, instructions, instruction_vectors]   precomputed instead of words; 0 = padding
+``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
+``class_id``        int32 [batch]                                            food class, 0 = background
+=================== ======================================================== ==========================================
+
+Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
+"""
+
+import dataclasses
+from typing import Literal
+
+ID = "id"
+IMAGE = "image"
+TITLE = "title"
+INGREDIENTS = "ingredients"
+INSTRUCTIONS = "instructions"
+INSTRUCTION_VECTORS = "instruction_vectors"
+INGREDIENT_IDS = "ingredient_ids"
+CLASS_ID = "class_id"
+
+# Features that exist on disk only (see kfood.data): raw text, and photos as encoded bytes.
+INGREDIENT_NAMES = "ingredient_names"
+IMAGES = "images"
+
+PADDING_ID = 0
+UNKNOWN_ID = 1
+FIRST_TOKEN_ID = 2
+"""A vocabulary file's first line has this id: 0 and 1 are reserved and not in the file."""
+
+BACKGROUND_CLASS = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeSpec:
+    """Shapes and vocabulary sizes of a recipe batch.
+
+    Attributes:
+        image_size: side of the square picture that the image encoder receives, pixels.
+        ingredients: most ingredients of a recipe that are read; the rest is cut.
+        ingredient_words: most words of an ingredient that are read. With ``ingredient_unit="name"`` it is 1.
+        ingredient_unit: ``"word"``: ingredient lines as written, cut into words of the word vocabulary;
+            ``"name"``: clean ingredient names, each one entry of the ingredient vocabulary.
+        instructions: most instruction sentences that are read.
+        instruction_words: most words of a sentence that are read.
+        instruction_vectors: width of precomputed sentence vectors that replace instruction words; 0 = words.
+        title_words: most words of the title that are read; 0 = the title is not used.
+        word_vocabulary: ids in use for words, the two reserved ones included.
+        ingredient_vocabulary: ids in use for ingredient names, the two reserved ones included.
+        classes: number of food classes, background included.
+    """
+
+    image_size: int = 224
+    ingredients: int = 20
+    ingredient_words: int = 8
+    ingredient_unit: Literal["word", "name"] = "word"
+    instructions: int = 20
+    instruction_words: int = 30
+    instruction_vectors: int = 0
+    title_words: int = 0
+    word_vocabulary: int = 30_002
+    ingredient_vocabulary: int = 4_104
+    classes: int = 1_048
+
+    def __post_init__(self):
+        if self.ingredient_unit not in ("word", "name"):
+            raise ValueError(f"ingredient_unit: expected 'word' or 'name', received {self.ingredient_unit!r}.")
+        if self.ingredient_unit == "name" and self.ingredient_words != 1:
+            raise ValueError(
+                f"ingredient_words: expected 1 with ingredient_unit='name', received {self.ingredient_words}."
+            )
+        for field in dataclasses.fields(self):
+            least = 0 if field.name in ("instruction_vectors", "title_words") else 1
+            value = getattr(self, field.name)
+            if field.name != "ingredient_unit" and not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{field.name}: expected an integer of at least {least}, received {value!r}.")
+
+    def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name → (shape without the batch axis, dtype) of what a recipe encoder receives, in a fixed order."""
+        inputs: dict[str, tuple[tuple[int, ...], str]] = {}
+        if self.title_words:
+            inputs[TITLE] = ((self.title_words,), "int32")
+        inputs[INGREDIENTS] = ((self.ingredients, self.ingredient_words), "int32")
+        if self.instruction_vectors:
+            inputs[INSTRUCTION_VECTORS] = ((self.instructions, self.instruction_vectors), "float32")
+        else:
+            inputs[INSTRUCTIONS] = ((self.instructions, self.instruction_words), "int32")
+        return inputs
+
+    def image_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name → (shape without the batch axis, dtype) of what an image encoder receives."""
+        return {IMAGE: ((self.image_size, self.image_size, 3), "float32")}

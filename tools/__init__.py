@@ -1,0 +1,1 @@
+"""The ``kfood`` command, one file a subcommand."""
