@@ -1,0 +1,64 @@
+"""Experiments by name: one file a paper, each with ``published()``, ``small()`` and its table's variants."""
+
+import dataclasses
+import importlib
+from typing import Any
+
+from kfood import schema
+from kfood.models.base import replace
+from kfood.training import TrainingConfig
+
+PRESETS = ("published", "small")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that a run is made of, but for the data.
+
+    Attributes:
+        model: the paper's config.
+        spec: shapes of a batch; its vocabulary sizes are replaced by the dataset's.
+        training: schedule, batch size, augmentation.
+    """
+
+    model: Any
+    spec: schema.RecipeSpec
+    training: TrainingConfig
+
+
+def experiment(name: str, preset: str = "published", variant: str = "", overrides: tuple[str, ...] = ()) -> Experiment:
+    """Looks up a model's preset and variant and applies overrides.
+
+    Args:
+        name: a model of :data:`kfood.models.MODELS`.
+        preset: ``"published"`` or ``"small"``.
+        variant: a row of the paper's table, e.g. ``"TL+HM"``; empty for the full model.
+        overrides: ``"field=value"``; a path such as ``image_encoder.weights`` is of the model's config, one that
+            begins with ``training.`` or ``spec.`` of the others.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        ValueError: an unknown name, preset, variant or field, or a value of the wrong type; it lists the valid ones.
+    """
+    from kfood.models import MODELS
+
+    if name not in MODELS:
+        raise ValueError(f"model: expected one of {', '.join(MODELS)}, received {name!r}.")
+    if preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, received {preset!r}.")
+    module = importlib.import_module(f"kfood.configs.{name}")
+    chosen = getattr(module, preset)()
+    if variant:
+        if variant not in module.VARIANTS:
+            raise ValueError(f"variant: expected one of {', '.join(module.VARIANTS)}, received {variant!r}.")
+        chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, **module.VARIANTS[variant]))
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"--set: expected field=value, received {override!r}.")
+        if path.split(".")[0] not in ("training", "spec"):
+            path = f"model.{path}"
+        chosen = replace(chosen, path, value)
+    return chosen

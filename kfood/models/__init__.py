@@ -1,0 +1,65 @@
+"""Models by name. Nothing heavy is imported before a model is asked for."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kfood.models.base import RetrievalModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where a model is found.
+
+    Attributes:
+        module: its file.
+        name: its class.
+    """
+
+    module: str
+    name: str
+
+    def load(self) -> type:
+        """The class, imported now."""
+        return getattr(importlib.import_module(self.module), self.name)
+
+
+MODELS = {"acme": Entry("kfood.models.acme", "ACME")}
+"""Name on the command line → model."""
+
+
+def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best") -> "RetrievalModel":
+    """The trained model of a run folder, without its optimizers.
+
+    Args:
+        run: folder made by ``kfood train``.
+        weights: of the best epoch on validation, or of the last.
+
+    Returns:
+        The model; its ``spec`` and ``config`` are the run's.
+
+    Raises:
+        FileNotFoundError: no run there, or no finished epoch.
+        ValueError: a run of a model that this version does not know, or weights of another one.
+    """
+    run = pathlib.Path(run)
+    path = run / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a run folder with config.json, made by 'kfood train', received {run}.")
+    stored = json.loads(path.read_text())
+    if stored["model"] not in MODELS:
+        raise ValueError(f"{path}: expected a model among {', '.join(MODELS)}, received {stored['model']!r}.")
+    # The run's own weights replace whatever the encoders once started from.
+    stored["config"].get("image_encoder", {})["weights"] = ""
+    model = MODELS[stored["model"]].load()(stored["config"], stored["spec"])
+    checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint {checkpoint}, received none: has the run finished an epoch?")
+    try:
+        model.load_weights(checkpoint)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{checkpoint}: expected weights of model {model.name!r} as in {path} ({error}).") from error
+    return model

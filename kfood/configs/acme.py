@@ -1,0 +1,71 @@
+"""ACME (Wang et al. 2019), :mod:`kfood.models.acme`.
+
+Expected of ``published`` on Recipe1M, test split, 10 subsets of 1,000 (its Table 1; not reproduced here, see README):
+image → recipe MedR 1.0, R@1/5/10 51.8/80.2/87.5; recipe → image 1.0, 52.8/80.2/87.6::
+
+    kfood prepare recipe1m --source RECIPE1M --out DATA
+    kfood train acme --data DATA --run RUN --preset published
+    kfood evaluate RUN --data DATA --gallery 1000 --subsets 10
+"""
+
+from kfood import schema
+from kfood.configs import Experiment
+from kfood.data.images import Augmentation
+from kfood.layers.image import ImageEncoderConfig
+from kfood.layers.recipe import RecipeEncoderConfig
+from kfood.models.acme import ACMEConfig
+from kfood.models.base import OptimizerConfig
+from kfood.training import TrainingConfig
+
+
+def published() -> Experiment:
+    """Section 4.2 of the paper; what it leaves open is the released code's."""
+    adam = OptimizerConfig(1e-4, beta_1=0.5, schedule="step", period=30, factor=0.1)
+    return Experiment(
+        model=ACMEConfig(optimizer=adam, adversary_optimizer=adam),
+        spec=schema.RecipeSpec(
+            image_size=224, ingredients=20, ingredient_words=1, ingredient_unit="name", instructions=20
+        ),
+        training=TrainingConfig(epochs=50, batch_size=64),
+    )
+
+
+def small() -> Experiment:
+    """For a CPU: every mechanism of the paper on 96-pixel pictures, learning from scratch and from any text."""
+    adam = OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1)
+    return Experiment(
+        model=ACMEConfig(
+            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256)),
+            recipe_encoder=RecipeEncoderConfig(
+                word_size=64, ingredient_units=64, word_units=48, instruction_units=96, dropout=0.2, word_dropout=0.1
+            ),
+            embedding_size=256,
+            generator_objective="non_saturating",
+            picture_size=64,
+            picture_width=8,
+            discriminator_width=12,
+            residual_blocks=1,
+            condition_size=64,
+            noise_size=32,
+            optimizer=adam,
+            adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),
+        ),
+        spec=schema.RecipeSpec(
+            image_size=96, ingredients=16, ingredient_words=8, instructions=10, instruction_words=16, title_words=8
+        ),
+        training=TrainingConfig(epochs=20, batch_size=64, augmentation=Augmentation()),
+    )
+
+
+_NONE = {"hard_mining": False, "alignment": False, "recipe_to_image": False, "image_to_recipe": False}
+
+VARIANTS = {
+    "TL": _NONE,
+    "TL+HM": _NONE | {"hard_mining": True},
+    "TL+HM+MA": _NONE | {"hard_mining": True, "alignment": True},
+    "TL+HM+MA+R2I": _NONE | {"hard_mining": True, "alignment": True, "recipe_to_image": True},
+    "TL+HM+MA+I2R": _NONE | {"hard_mining": True, "alignment": True, "image_to_recipe": True},
+    "TL+HM+R2I+I2R": _NONE | {"hard_mining": True, "recipe_to_image": True, "image_to_recipe": True},
+    "All": {},
+}
+"""The rows of the paper's Table 2, as changes to the full model."""

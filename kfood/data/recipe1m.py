@@ -1,0 +1,404 @@
+"""Reading Recipe1M's and Recipe1M+'s raw files.
+
+The layout (``SOURCE`` is a folder)::
+
+    layer1.json              [{"id", "title", "ingredients": [{"text"}], "instructions": [{"text"}], "partition"}]
+    layer2.json              [{"id", "images": [{"id": "<photo name>"}]}]; or layer2+.json, which is preferred
+    det_ingrs.json           [{"id", "valid": [bool], "ingredients": [{"text"}]}]: clean ingredient names
+    classes1M.pkl            optional; two pickles in one file: {recipe id: class}, {class: name}
+    [images/][<split>/]a/b/c/d/abcd….jpg    photos, by the first four characters of their names
+
+What cannot be used is dropped, and every drop is counted under its reason, with the first ids (:class:`Drops`).
+
+layer1.json is streamed; what is kept in memory is, for each recipe with photos, its photo names and clean ingredient
+names, and one id and one byte for each recipe: about 1 GB for Recipe1M.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import io
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import ijson
+from PIL import Image, ImageOps
+
+from kfood.data import pickles
+from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
+from kfood.data.vectors import SentenceVectors
+
+MOST_PHOTO_PIXELS = 64_000_000
+"""Photos with more pixels than this are refused on their header, without decoding them."""
+
+JPEG_QUALITY = 92
+
+_FIRST_IDS = 5
+# No path separators, drive letters, control characters, half surrogate pairs; not hidden, and so not "..".
+_SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
+_PHOTO_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
+
+
+class Drops:
+    """Counts what is dropped, by reason, and remembers the first few of each.
+
+    Attributes:
+        by_reason: reason → {"count": int, "first": list of ids}.
+    """
+
+    def __init__(self):
+        self.by_reason: dict[str, dict[str, Any]] = {}
+
+    def add(self, reason: str, name: object) -> None:
+        """Count ``name`` as dropped for ``reason``."""
+        entry = self.by_reason.setdefault(reason, {"count": 0, "first": []})
+        entry["count"] += 1
+        if len(entry["first"]) < _FIRST_IDS:
+            entry["first"].append(str(name)[:100])
+
+
+class PhotoError(Exception):
+    """A photo cannot be used; the message is the reason under which it is counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A recipe whose texts are in order, its photos not looked at yet."""
+
+    id: str
+    split: str
+    title: str
+    ingredients: list[str]
+    ingredient_names: list[str]
+    instructions: list[str]
+    photos: list[str]
+
+
+class Recipe1M:
+    """Recipe1M's raw files, scanned once; then read split by split.
+
+    Args:
+        source: folder of the raw files.
+        short_side: photos are reduced, never enlarged, so that their short side is this many pixels.
+        vectors: precomputed sentence vectors; recipes without any are dropped.
+
+    Attributes:
+        classes: class names, index = class id, 0 = "background".
+        candidates: recipes with usable texts, by split.
+        dropped: recipes dropped, by reason; complete once every split has been read.
+        photos_dropped: photos dropped of recipes that other photos may have kept; likewise.
+        photos_kept: photos of the records read so far.
+        notes: remarks for the user.
+
+    Raises:
+        FileNotFoundError: if a required file is missing.
+        ValueError: if a file is not what its name says.
+    """
+
+    def __init__(self, source: str | pathlib.Path, *, short_side: int = 256, vectors: SentenceVectors | None = None):
+        self.source = pathlib.Path(source)
+        if not self.source.is_dir():
+            raise FileNotFoundError(f"{self.source}: expected a folder with Recipe1M's files, found none.")
+        self.short_side = short_side
+        self.dropped = Drops()
+        self.photos_dropped = Drops()
+        self.photos_kept = 0
+        self.notes: list[str] = []
+        self.candidates = dict.fromkeys(SPLITS, 0)
+        self._vectors = vectors
+        self._layer1 = self._file("layer1.json")
+        self._layer2 = self._file("layer2+.json", "layer2.json")
+        self._names_file = self._file("det_ingrs.json")
+        self.classes, self._class_of = self._read_classes()
+
+    def scan(self, advance: Callable[[], object] = lambda: None) -> None:
+        """Read all but the photos: find out which recipes can be used and count those that cannot.
+
+        Args:
+            advance: called once for each entry of layer1.json.
+        """
+        self._photos = self._read_photo_names()
+        self._names = self._read_ingredient_names()
+        self._fates = bytearray()  # of each entry of layer1.json: 0 = dropped, else 1 + the index of its split
+        seen: set[str] = set()
+        for raw in _stream(self._layer1):
+            entry = self._check(raw, seen)
+            self._fates.append(0 if entry is None else 1 + SPLITS.index(entry.split))
+            if entry is not None:
+                self.candidates[entry.split] += 1
+            advance()
+        for recipe in self._photos:
+            if recipe not in seen:
+                self.dropped.add(f"in {self._layer2.name} but not in layer1.json", recipe)
+
+    def records(self, split: str, advance: Callable[[], object] = lambda: None) -> Iterator[RecipeRecord]:
+        """The usable recipes of a split in the order of layer1.json, after :meth:`scan`.
+
+        Args:
+            split: "train", "val" or "test".
+            advance: called once for each candidate of the split.
+
+        Yields:
+            Records with at least one photo.
+        """
+        roots = self._photo_roots(split)
+        wanted = 1 + SPLITS.index(split)
+        entries = (
+            self._entry(raw) for raw, fate in zip(_stream(self._layer1), self._fates, strict=True) if fate == wanted
+        )
+        for entry, (photos, failures) in _map_in_order(lambda entry: self._load_photos(entry, roots), entries):
+            advance()
+            for name, reason in failures:
+                self.photos_dropped.add(reason, f"{entry.id}/{name}")
+            if not photos:
+                self.dropped.add(failures[0][1], entry.id)
+                continue
+            self.photos_kept += len(photos)
+            yield RecipeRecord(
+                id=entry.id,
+                title=entry.title,
+                ingredients=entry.ingredients,
+                ingredient_names=entry.ingredient_names,
+                instructions=entry.instructions,
+                class_id=self._class_of.get(entry.id, 0),
+                photos=photos,
+                instruction_vectors=None if self._vectors is None else self._vectors[entry.id],
+            )
+
+    def _file(self, *names: str) -> pathlib.Path:
+        for name in names:
+            if (self.source / name).is_file():
+                return self.source / name
+        raise FileNotFoundError(f"{self.source}: expected a file {' or '.join(names)} in it, found none.")
+
+    def _read_classes(self) -> tuple[list[str], dict[str, int]]:
+        path = self.source / "classes1M.pkl"
+        if not path.is_file():
+            self.notes.append("no classes1M.pkl: every recipe is of class 0, background.")
+            return ["background"], {}
+        class_of, names = pickles.load_plain(path, 2)
+        if not (
+            isinstance(class_of, dict)
+            and isinstance(names, dict)
+            and all(isinstance(key, int) and key >= 0 for key in (*names, *class_of.values()))
+        ):
+            raise ValueError(f"{path}: expected two dicts, recipe id → class number and class number → name.")
+        size = 1 + max([0, *names, *class_of.values()])
+        if size > 1_000_000:
+            raise ValueError(f"{path}: expected class numbers below 1,000,000, received {size - 1:,}.")
+        classes = [" ".join(str(names.get(index, f"class {index}")).split()) for index in range(size)]
+        return ["background", *classes[1:]], class_of
+
+    def _read_photo_names(self) -> dict[str, str]:
+        """Recipe id → its photo names, joined by newlines (Recipe1M+ has 13 million)."""
+        photos: dict[str, str] = {}
+        for raw in _stream(self._layer2):
+            recipe, images = raw.get("id"), raw.get("images")
+            if not isinstance(recipe, str) or not isinstance(images, list):
+                self.dropped.add(f"malformed entry of {self._layer2.name}", recipe)
+            elif recipe in photos:
+                self.dropped.add(f"duplicate id in {self._layer2.name}", recipe)
+            else:
+                names = [image.get("id") for image in images if isinstance(image, dict)]
+                safe = []
+                for name in names:
+                    if isinstance(name, str) and len(name) >= 4 and _SAFE_NAME.fullmatch(name):
+                        safe.append(name)
+                    else:
+                        self.photos_dropped.add("unsafe photo name", f"{recipe}/{name}")
+                photos[recipe] = "\n".join(safe)
+        return photos
+
+    def _read_ingredient_names(self) -> dict[str, str]:
+        """Id of a recipe that has photos → its valid clean ingredient names, joined by newlines."""
+        found: dict[str, str] = {}
+        for raw in _stream(self._names_file):
+            recipe, valid = raw.get("id"), raw.get("valid")
+            if isinstance(recipe, str) and recipe in self._photos and recipe not in found and isinstance(valid, list):
+                names = _lines(raw.get("ingredients"), keep_empty=True)
+                if len(names) == len(valid):
+                    found[recipe] = "\n".join(name for name, good in zip(names, valid, strict=True) if good and name)
+                else:
+                    self.dropped.add("malformed entry of det_ingrs.json", recipe)
+        return found
+
+    def _check(self, raw: dict[str, Any], seen: set[str]) -> _Entry | None:
+        """The entry if its recipe can be used, or None once the reason is counted; its id joins ``seen``."""
+        recipe = raw.get("id")
+        reason = None
+        if not isinstance(recipe, str):
+            reason = "malformed entry of layer1.json"
+        elif not _SAFE_NAME.fullmatch(recipe):
+            reason = "unsafe id"
+        elif recipe in seen:
+            reason = "duplicate id"
+        elif raw.get("partition") not in SPLITS:
+            reason = "unknown partition"
+        elif recipe not in self._photos:
+            reason = f"no photo: not in {self._layer2.name}"
+        elif not self._photos[recipe]:
+            reason = "no photo listed"
+        elif not _lines(raw.get("ingredients")):
+            reason = "no ingredients"
+        elif not _lines(raw.get("instructions")):
+            reason = "no instructions"
+        elif recipe not in self._names:
+            reason = "no det_ingrs.json entry"
+        elif not self._names[recipe]:
+            reason = "no valid ingredient name"
+        elif self._vectors is not None and recipe not in self._vectors:
+            reason = "no sentence vectors"
+        if isinstance(recipe, str):
+            seen.add(recipe)
+        if reason is not None:
+            self.dropped.add(reason, recipe)
+            return None
+        return self._entry(raw)
+
+    def _entry(self, raw: dict[str, Any]) -> _Entry:
+        recipe = raw["id"]
+        return _Entry(
+            id=recipe,
+            split=raw["partition"],
+            title=_clean(raw.get("title")),
+            ingredients=_lines(raw["ingredients"]),
+            ingredient_names=self._names[recipe].split("\n"),
+            instructions=_lines(raw["instructions"]),
+            photos=self._photos[recipe].split("\n"),
+        )
+
+    def _photo_roots(self, split: str) -> list[pathlib.Path]:
+        """Folders in which the photos of a split may be, with and without ``images/`` and the split."""
+        tried = [self.source / "images" / split, self.source / "images", self.source / split, self.source]
+        return [folder for folder in tried if folder.is_dir()]
+
+    def _load_photos(self, entry: _Entry, roots: list[pathlib.Path]) -> tuple[list[bytes], list[tuple[str, str]]]:
+        """The first readable photos of a recipe, and (name, reason) of those that failed before them."""
+        photos: list[bytes] = []
+        failures: list[tuple[str, str]] = []
+        for name in entry.photos:
+            if len(photos) == MOST_PHOTOS:
+                break
+            try:
+                photos.append(load_photo(_find_photo(name, roots), self.short_side))
+            except PhotoError as error:
+                failures.append((name, str(error)))
+        return photos, failures
+
+
+def load_photo(path: str | os.PathLike, short_side: int) -> bytes:
+    """Read one photo, checked and reduced.
+
+    Args:
+        path: a picture file of a usual format.
+        short_side: most pixels of the result's short side; smaller photos are not enlarged.
+
+    Returns:
+        JPEG bytes, upright RGB or grey; those of the file where it is that already.
+
+    Raises:
+        PhotoError: if it has too many pixels (known before decoding), or cannot be decoded whole.
+    """
+    try:
+        with Image.open(path, formats=_PHOTO_FORMATS) as image:
+            width, height = image.size
+            if width * height > MOST_PHOTO_PIXELS:
+                raise PhotoError("photo too large")
+            as_is = (
+                image.format == "JPEG"
+                and image.mode in ("RGB", "L")
+                and min(width, height) <= short_side
+                and image.getexif().get(0x0112, 1) == 1  # orientation: upright
+            )
+            scale = short_side / min(width, height)
+            if scale < 0.5:
+                # JPEG decodes to 1/2, 1/4, 1/8 for less; twice the wanted size leaves the resampling enough to go by.
+                image.draft("RGB", (round(2 * scale * width), round(2 * scale * height)))
+            image.load()  # decodes all of it: a truncated file fails here
+            if as_is:
+                data = pathlib.Path(path).read_bytes()
+                if data.endswith(b"\xff\xd9"):  # the end marker, without which other decoders refuse the file
+                    return data
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except PhotoError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PhotoError("photo too large") from error
+    except FileNotFoundError as error:
+        raise PhotoError("photo file missing") from error
+    except Exception as error:  # a damaged picture can fail in any way inside a decoder
+        raise PhotoError("unreadable photo") from error
+    if scale < 1:
+        upright = upright.resize(_reduced(upright.size, short_side), Image.Resampling.BICUBIC)
+    encoded = io.BytesIO()
+    upright.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
+
+
+def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    width, height = (round(side * short_side / min(size)) for side in size)
+    return width, height
+
+
+def _find_photo(name: str, roots: Iterable[pathlib.Path]) -> pathlib.Path:
+    below = pathlib.PurePath(*name[:4], name)
+    for root in roots:
+        if os.path.isfile(root / below):  # unlike Path.is_file, it takes a name too long for the system as missing
+            return root / below
+    raise PhotoError("photo file missing")
+
+
+def _stream(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """The entries of a JSON file that is a list of objects, one at a time; others come as empty objects."""
+    empty = True
+    try:
+        with open(path, "rb") as file:
+            for entry in ijson.items(file, "item"):
+                empty = False
+                yield entry if isinstance(entry, dict) else {}
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a JSON list of objects; {error}".replace("\n", " ").strip()) from error
+    if empty:
+        raise ValueError(f"{path}: expected a JSON list of objects, received none.")
+
+
+def _clean(text: object) -> str:
+    """One line of valid Unicode, "" for what is no text."""
+    if not isinstance(text, str):
+        return ""
+    # JSON can hold half a surrogate pair, which no UTF-8 encoder takes.
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+
+
+def _lines(items: object, keep_empty: bool = False) -> list[str]:
+    """Texts of a list of {"text"}, without those that hold no letter or number."""
+    if not isinstance(items, list):
+        return []
+    lines = (_clean(item.get("text") if isinstance(item, dict) else None) for item in items)
+    lines = (line if any(map(str.isalnum, line)) else "" for line in lines)
+    return [line for line in lines if line or keep_empty]
+
+
+def _map_in_order(function: Callable, items: Iterable) -> Iterator[tuple]:
+    """(item, function(item)) in order, computed by threads a bounded distance ahead.
+
+    Threads are enough: Pillow decodes, resizes and encodes without the interpreter's lock.
+    """
+    workers = min(8, os.cpu_count() or 1)  # a photo of the largest size admitted takes some 400 MB while it is read
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        ahead: collections.deque = collections.deque()
+        try:
+            for item in items:
+                ahead.append((item, pool.submit(function, item)))
+                if len(ahead) >= 4 * workers:
+                    done, result = ahead.popleft()
+                    yield done, result.result()
+            while ahead:
+                done, result = ahead.popleft()
+                yield done, result.result()
+        finally:
+            for _, result in ahead:
+                result.cancel()

@@ -1,0 +1,153 @@
+"""Image encoders: backbones of ``keras.applications`` by name, and a small one for CPUs."""
+
+import dataclasses
+import os
+
+import keras
+from keras import ops
+
+from kfood import schema
+
+_CAFFE = [  # what keras.applications wants in: BGR minus a mean; RGB/127.5 - 1; RGB by ImageNet's mean and deviation
+    "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19",
+]  # fmt: skip
+_TORCH = ["DenseNet121", "DenseNet169", "DenseNet201"]
+_OWN = "EfficientNet", "ConvNeXt", "MobileNetV3"
+"""Families whose keras.applications models hold their own normalisation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageEncoderConfig:
+    """The picture side.
+
+    Attributes:
+        backbone: ``"small"`` or the name of a model in ``keras.applications``, e.g. ``"ResNet50"``.
+        weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or ``.keras``
+            file for the backbone, or empty for none.
+        widths: channels of each stage of ``"small"``; each stage halves the side.
+        blocks: residual blocks in each stage of ``"small"``.
+        dropout: rate on the pooled features, training only.
+    """
+
+    backbone: str = "ResNet50"
+    weights: str = "imagenet"
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    blocks: int = 1
+    dropout: float = 0.0
+
+
+def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) -> keras.Model:
+    """Photo → vector before any shared layer: ``tanh(Linear(average pool(backbone)))``.
+
+    Args:
+        spec: fixes the size of the picture.
+        config: backbone and weights.
+        size: width of the result.
+
+    Returns:
+        Functional model: ``{"image": float32 [batch, side, side, 3] in [0, 255]}`` → float ``[batch, size]`` in (-1, 1).
+        Its layer ``backbone`` maps pictures to a feature map and is what freezing and pretrained weights refer to.
+
+    Raises:
+        ValueError: an unknown backbone.
+        OSError: a weights file that is not there.
+    """
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    features = backbone(spec.image_size, config)(inputs[schema.IMAGE])
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    pooled = keras.layers.Dropout(config.dropout)(pooled)
+    return keras.Model(inputs, keras.layers.Dense(size, activation="tanh", name="image_embedding")(pooled), name="image")
+
+
+def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
+    """Picture float32 ``[batch, side, side, 3]`` in [0, 255] → feature map ``[batch, height, width, channels]``."""
+    picture = keras.Input((image_size, image_size, 3), name="picture")
+    if config.backbone == "small":
+        network = keras.Model(picture, _small(PhotoNormalization("torch")(picture), config), name="backbone")
+        if config.weights == "imagenet":
+            raise ValueError("image_encoder.weights: expected a file or nothing for backbone 'small', received 'imagenet'.")
+    else:
+        builder = getattr(keras.applications, config.backbone, None)
+        if not callable(builder):
+            names = [name for name in dir(keras.applications) if name[0].isupper()]
+            raise ValueError(
+                f"image_encoder.backbone: expected 'small' or one of {names}, received {config.backbone!r}."
+            )
+        application = builder(
+            include_top=False,
+            weights="imagenet" if config.weights == "imagenet" else None,
+            input_shape=(image_size, image_size, 3),
+        )
+        network = keras.Model(picture, application(PhotoNormalization(_mode(config.backbone))(picture)), name="backbone")
+    if config.weights not in ("", "imagenet"):
+        if not os.path.isfile(config.weights):
+            raise FileNotFoundError(
+                f"image_encoder.weights: expected 'imagenet', nothing, or a file, received {config.weights!r}."
+            )
+        network.load_weights(config.weights)
+    return network
+
+
+def _mode(name):
+    if name in _CAFFE:
+        return "caffe"
+    if name in _TORCH:
+        return "torch"
+    return "none" if name.startswith(_OWN) else "tf"
+
+
+def _small(x, config):
+    """A residual network of ``len(widths)`` stages: the first halves the side twice, each other one once."""
+    x = _convolution(x, config.widths[0], strides=2, name="stem")
+    x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
+    for stage, width in enumerate(config.widths):
+        for block in range(config.blocks):
+            strides = 2 if stage and not block else 1
+            name = f"stage{stage}_block{block}"
+            shortcut = x
+            if strides > 1 or x.shape[-1] != width:
+                shortcut = _convolution(x, width, strides, size=1, activation=None, name=f"{name}_shortcut")
+            x = _convolution(x, width, strides, name=f"{name}_a")
+            x = _convolution(x, width, activation=None, name=f"{name}_b")
+            x = keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, shortcut]))
+    return x
+
+
+def _convolution(x, width, strides=1, size=3, activation="relu", name=""):
+    x = keras.layers.Conv2D(
+        width, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x) if activation else x
+
+
+@keras.saving.register_keras_serializable("kfood")
+class PhotoNormalization(keras.layers.Layer):
+    """RGB in [0, 255] → what a backbone was trained on.
+
+    Args:
+        mode: as in ``keras.applications.imagenet_utils.preprocess_input``: ``"caffe"``: BGR minus ImageNet's mean;
+            ``"torch"``: by ImageNet's mean and deviation of RGB / 255; ``"tf"``: to [-1, 1]; ``"none"``: unchanged.
+    """
+
+    def __init__(self, mode, **kwargs):
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    def call(self, pictures):
+        """Float ``[..., 3]`` → float ``[..., 3]``."""
+        if self.mode == "caffe":
+            return ops.flip(pictures, axis=-1) - ops.convert_to_tensor([103.939, 116.779, 123.68], pictures.dtype)
+        if self.mode == "torch":
+            mean = ops.convert_to_tensor([0.485 * 255, 0.456 * 255, 0.406 * 255], pictures.dtype)
+            deviation = ops.convert_to_tensor([0.229 * 255, 0.224 * 255, 0.225 * 255], pictures.dtype)
+            return (pictures - mean) / deviation
+        return pictures / 127.5 - 1.0 if self.mode == "tf" else pictures
+
+    def compute_output_shape(self, shape):
+        """The shape of the input."""
+        return shape
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"mode": self.mode}

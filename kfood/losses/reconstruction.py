@@ -1,0 +1,83 @@
+"""Losses of what can be read back from an embedding: classes, ingredients, a distribution near the normal."""
+
+import keras
+from keras import ops
+
+
+def classes(logits, labels, background):
+    """Cross-entropy over the items whose class is known: the background class has weight 0.
+
+    Args:
+        logits: float ``[batch, classes]``.
+        labels: int ``[batch]``.
+        background: int, the label that carries no weight.
+
+    Returns:
+        float scalar: the mean over items of another class; 0 if there is none.
+    """
+    known = ops.cast(ops.not_equal(labels, background), logits.dtype)
+    terms = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    return ops.sum(terms * known) / ops.maximum(ops.sum(known), 1.0)
+
+
+def present(ids, size, first):
+    """Which entries of a vocabulary occur in a padded list of ids.
+
+    Args:
+        ids: int ``[batch, n]``; ids below ``first`` (padding, unknown) are passed over.
+        size: int, number of entries.
+        first: int, the id of entry 0.
+
+    Returns:
+        float32 ``[batch, size]`` of 0 and 1.
+    """
+    entries = ops.where(ids >= first, ids - first, size)  # what is passed over goes to a column that is cut off
+    return ops.max(ops.one_hot(entries, size + 1, dtype="float32"), axis=1)[:, :size]
+
+
+def multi_label(logits, targets):
+    """Binary cross-entropy of each label on its own, averaged over labels and batch (ACME, section 3.4.2).
+
+    Args:
+        logits: float ``[batch, labels]``.
+        targets: float ``[batch, labels]`` of 0 and 1.
+
+    Returns:
+        float scalar.
+    """
+    return ops.mean(ops.softplus(logits) - logits * targets)
+
+
+def multi_label_margin_as_released(probabilities, targets):
+    """ACME's released ingredient loss: a multi-label margin loss that reads the 0/1 vector as a list of indices.
+
+    The margin loss expects the indices of the present labels. Given a 0/1 vector it takes labels 0 and 1 for the only
+    positives: label 1 once for each present ingredient, label 0 once for each absent one. It is kept so that the
+    released behaviour can be reproduced, not because it trains what the paper says.
+
+    Args:
+        probabilities: float ``[batch, labels]``.
+        targets: float ``[batch, labels]`` of 0 and 1.
+
+    Returns:
+        float scalar.
+    """
+    size = targets.shape[1]
+    ones = ops.sum(targets, axis=1, keepdims=True)
+    others = probabilities[:, 2:]
+    as_label_0 = (size - ones) * ops.relu(1.0 - probabilities[:, 0:1] + others)
+    as_label_1 = ones * ops.relu(1.0 - probabilities[:, 1:2] + others)
+    return ops.mean(ops.sum(as_label_0 + as_label_1, axis=1)) / size
+
+
+def kl_to_standard_normal(mean, log_variance):
+    """``KL(N(mean, exp(log_variance)) ‖ N(0, 1))`` averaged over batch and dimensions (StackGAN's conditioning).
+
+    Args:
+        mean: float ``[batch, d]``.
+        log_variance: float ``[batch, d]``.
+
+    Returns:
+        float scalar.
+    """
+    return -0.5 * ops.mean(1.0 + log_variance - ops.square(mean) - ops.exp(log_variance))

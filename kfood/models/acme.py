@@ -1,0 +1,482 @@
+r"""ACME: Learning Cross-Modal Embeddings with Adversarial Networks for Cooking Recipes and Food Images.
+
+Hao Wang, Doyen Sahoo, Chenghao Liu, Ee-peng Lim, Steven C. H. Hoi. CVPR 2019.
+
+==================  ==========================================  =================================================
+paper               here                                        shape, range
+==================  ==========================================  =================================================
+i, r                ``batch["image"]``, recipe features         :mod:`kfood.schema`
+E_V, E_R            ``image_tower``, ``recipe_tower``           → V_m, R_m
+V_m, R_m            ``image_hidden``, ``recipe_hidden``         [batch, 1024], tanh
+FC                  ``shared`` (one layer for both)             Linear + batch norm + tanh, then L2
+V, R                ``image``, ``recipe`` (the embeddings)      [batch, 1024], L2-normalised
+d(·)                Euclidean distance                          :func:`kfood.distances.euclidean`
+α                   ``margin``                                  0.3
+D_M                 ``critic``                                  1024 → 512 → 256 → 1
+G_r2i               ``conditioning``, ``generator``             R → [batch, 128, 128, 3] in (-1, 1)
+D_r2i               ``discriminator`` (features, then judge)    picture, condition → logit
+C_r2i               ``picture_class``                           features of D_r2i → classes
+G_i2r, C_i2r        ``ingredient_head``, ``class_head``         V → ingredients; V → classes
+λ1, λ2              ``alignment_weight``, ``translation_weight``  0.005, 0.002
+==================  ==========================================  =================================================
+
+=========================================  ==================================================
+equation                                   function
+=========================================  ==================================================
+(1) L = L_Ret + λ1 L_MA + λ2 L_Trans       the weights in :attr:`ACME.phases`
+(2) L_Ret                                  :func:`retrieval_loss`
+(3) L_MA                                   :func:`alignment_loss`, :func:`critic_loss`
+(4) L_Gr2i                                 :func:`picture_losses`, :func:`discriminator_loss`
+L_Cr2i (section 3.4.1)                     :func:`picture_losses`
+L_Gi2r + L_Ci2r (section 3.4.2)            :func:`ingredient_losses`
+=========================================  ==================================================
+
+Where this file departs from the paper, or fills what it leaves open, and what the authors' released code does:
+
+- Eq. 3 is printed with logarithms; the text says that WGAN-GP is used. WGAN-GP is what is here: D_M is a critic,
+  the penalty has weight 10, one critic step a step (released code).
+- The paper minimises L_MA over both encoders; the released code gives the gradient to E_R alone
+  (``alignment_gradient="recipe"``).
+- Eq. 2 takes negatives from the other modality; the released code mines over the 2N rows of both modalities together
+  (``negatives="both"``). The sums of Eq. 2 are means here, so that the weights do not depend on the batch size.
+- The row TL of Table 2 has no mining: the loss is averaged over all triplets of the batch.
+- Eq. 4 is played as printed (``generator_objective="minimax"``); the released code's generator maximises log D
+  (``"non_saturating"``). KL of the conditioning augmentation ×2, and D_r2i's condition being its mean: released code.
+- C_r2i is trained here on real and generated pictures as the paper says; in the released code no optimizer holds it.
+- Ingredients are trained by binary cross-entropy; the released code's margin loss reads the 0/1 vector as indices
+  (``ingredient_loss="margin_as_released"``), and scales the larger of the two translation losses down to the smaller
+  (``balance_translation=True``).
+- The released code applies FC's batch normalisation to each modality on its own (``shared_statistics="each"``), never
+  trains FC, never puts it into evaluation mode, and selects on the test split. Here FC sees both modalities as one
+  batch, is trained, and evaluation uses its moving statistics.
+- Recipes: an ingredient is one entry of a name vocabulary, as in the paper, or the mean of its words
+  (``RecipeSpec.ingredient_unit``); sentence vectors are learned by a word-level bi-LSTM, or precomputed as in the paper
+  (``RecipeSpec.instruction_vectors``).
+
+:func:`as_released` turns every such option to the released code's side.
+"""
+
+import dataclasses
+from typing import Literal
+
+import keras
+from keras import ops
+
+from kfood import distances, miners, schema
+from kfood.layers import stackgan
+from kfood.layers.image import ImageEncoderConfig, image_tower
+from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
+from kfood.losses import adversarial, ranking, reconstruction
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel
+
+
+@dataclasses.dataclass(frozen=True)
+class ACMEConfig:
+    """Settings of ACME; the defaults are the paper's.
+
+    Attributes:
+        image_encoder: E_V (section 4.2: ResNet-50).
+        recipe_encoder: E_R (section 4.2: hierarchical LSTM, bidirectional ingredients).
+        embedding_size: d (section 4.2: 1,024).
+        margin: α of Eq. 2 (released code: 0.3).
+        hard_mining: farthest positive and nearest negative (section 3.2; HM of Table 2).
+        mining_warmup_steps: first steps in which the loss is averaged over all triplets even with ``hard_mining``. 0 in
+            the paper, which starts from pretrained encoders. From scratch the nearest negative is at first always
+            nearer than the positive, and the loss falls into the point where all distances are equal.
+        negatives: ``"cross"``: from the other modality (Eq. 2); ``"both"``: from both (released code).
+        alignment: L_MA (MA of Table 2).
+        alignment_gradient: which encoders L_MA trains: ``"both"`` (Eq. 3) or ``"recipe"`` (released code).
+        penalty_weight: λ of WGAN-GP (10).
+        recipe_to_image: L_r2i (R2I of Table 2).
+        image_to_recipe: L_i2r (I2R of Table 2).
+        alignment_weight: λ1 of Eq. 1 (section 4.2).
+        translation_weight: λ2 of Eq. 1 (section 4.2).
+        shared_statistics: batch normalisation of FC over both modalities (``"joint"``) or one at a time (``"each"``).
+        picture_size: side of a generated picture (section 4.2: 128).
+        picture_width: channels of the generator's last stage (StackGAN's GF_DIM 64).
+        discriminator_width: channels of the discriminator's first (StackGAN's DF_DIM 64).
+        residual_blocks: in the generator's second stage (2).
+        condition_size: width of the conditioning augmentation (128).
+        noise_size: width of the noise (100).
+        generator_objective: ``"minimax"`` (Eq. 4) or ``"non_saturating"`` (released code).
+        conditioning_weight: factor of the KL of the conditioning augmentation (2).
+        ingredient_loss: ``"cross_entropy"`` or ``"margin_as_released"``.
+        balance_translation: scale the larger of L_r2i and L_i2r down to the smaller (released code).
+        optimizer: Adam of the encoders, FC, generator and classifiers (section 4.2; betas: released code).
+        adversary_optimizer: Adam of D_M and of D_r2i.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
+    embedding_size: int = 1024
+    margin: float = 0.3
+    hard_mining: bool = True
+    mining_warmup_steps: int = 0
+    negatives: Literal["cross", "both"] = "cross"
+    alignment: bool = True
+    alignment_gradient: Literal["both", "recipe"] = "both"
+    penalty_weight: float = 10.0
+    recipe_to_image: bool = True
+    image_to_recipe: bool = True
+    alignment_weight: float = 0.005
+    translation_weight: float = 0.002
+    shared_statistics: Literal["joint", "each"] = "joint"
+    picture_size: int = 128
+    picture_width: int = 64
+    discriminator_width: int = 64
+    residual_blocks: int = 2
+    condition_size: int = 128
+    noise_size: int = 100
+    generator_objective: Literal["minimax", "non_saturating"] = "minimax"
+    conditioning_weight: float = 2.0
+    ingredient_loss: Literal["cross_entropy", "margin_as_released"] = "cross_entropy"
+    balance_translation: bool = False
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4, beta_1=0.5)
+    adversary_optimizer: OptimizerConfig = OptimizerConfig(1e-4, beta_1=0.5)
+
+    def __post_init__(self):
+        for name, valid in {
+            "negatives": ("cross", "both"),
+            "alignment_gradient": ("both", "recipe"),
+            "shared_statistics": ("joint", "each"),
+            "generator_objective": ("minimax", "non_saturating"),
+            "ingredient_loss": ("cross_entropy", "margin_as_released"),
+        }.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        stackgan.check_picture_size(self.picture_size)
+        if self.balance_translation and self.generator_objective == "minimax":
+            raise ValueError(
+                "balance_translation: expected generator_objective='non_saturating' beside it, received 'minimax', "
+                "whose loss is negative and has no ratio to another."
+            )
+
+
+def as_released(config: ACMEConfig) -> ACMEConfig:
+    """``config`` with every choice in which the released code differs from the paper, but for its faults."""
+    return dataclasses.replace(
+        config,
+        negatives="both",
+        alignment_gradient="recipe",
+        shared_statistics="each",
+        generator_objective="non_saturating",
+        ingredient_loss="margin_as_released",
+        balance_translation=True,
+    )
+
+
+# Sub-networks, in the order of Figure 2.
+
+
+def shared_layer(size: int) -> keras.Model:
+    """FC: the layer that both modalities go through, float ``[batch, size]`` → ``[batch, size]`` in (-1, 1)."""
+    hidden = keras.Input((size,), name="hidden")
+    x = keras.layers.Dense(size, name="shared_dense")(hidden)
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="shared_norm")(x)
+    return keras.Model(hidden, keras.layers.Activation("tanh")(x), name="shared")
+
+
+def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
+    """Linear layers with leaky ReLU 0.2 between them; the heads and D_M are all of this form."""
+    x = vector = keras.Input((sizes[0],), name="vector")
+    for depth, size in enumerate(sizes[1:]):
+        if depth:
+            x = keras.layers.LeakyReLU(0.2)(x)
+        x = keras.layers.Dense(size, name=f"{name}_{depth}")(x)
+    return keras.Model(vector, x, name=name)
+
+
+# Equations.
+
+
+def retrieval_loss(image, recipe, config: ACMEConfig, hard_mining):
+    """Eq. 2: a triplet loss in both directions; the pair is the positive.
+
+    Args:
+        image: V, float ``[batch, d]``.
+        recipe: R, float ``[batch, d]``.
+        config: margin, and where negatives come from.
+        hard_mining: bool scalar: hardest triplet of each anchor (HM of Table 2), or all triplets (TL).
+
+    Returns:
+        float scalar.
+    """
+
+    def triplet(between, same):
+        hardest = ranking.hard_triplet(between, same, config.margin)
+        return ops.where(hard_mining, hardest, ranking.all_triplets(between, same, config.margin))
+
+    labels = ops.arange(ops.shape(image)[0])
+    if config.negatives == "both":  # 2N anchors, each with its pair and itself as positives
+        both, labels = ops.concatenate([image, recipe]), ops.concatenate([labels, labels])
+        return triplet(distances.euclidean(both, both), miners.matches(labels, labels))
+    between = distances.euclidean(image, recipe)
+    same = miners.matches(labels, labels)
+    return triplet(between, same) + triplet(ops.transpose(between), same)
+
+
+def critic_loss(critic, image_hidden, recipe_hidden, mixture):
+    """Eq. 3, max over D_M, as WGAN-GP: (minus the distance of the two distributions, the penalty on D_M's gradient).
+
+    Args:
+        critic: D_M.
+        image_hidden: V_m, float ``[batch, d]``.
+        recipe_hidden: R_m, float ``[batch, d]``.
+        mixture: float ``[batch, 1]`` in [0, 1], where between the two the gradient is held to 1.
+
+    Returns:
+        Two float scalars.
+    """
+    distance = adversarial.wasserstein(critic(image_hidden), critic(recipe_hidden))
+    return -distance, adversarial.gradient_penalty(critic, image_hidden, recipe_hidden, mixture)
+
+
+def alignment_loss(critic, image_hidden, recipe_hidden, gradient):
+    """Eq. 3, min over E_V and E_R: the distance of the two distributions as D_M sees it; float scalar."""
+    if gradient == "recipe":
+        image_hidden = ops.stop_gradient(image_hidden)
+    return adversarial.wasserstein(critic(image_hidden), critic(recipe_hidden))
+
+
+def discriminator_loss(real_logits, fake_logits):
+    """Eq. 4, max over D_r2i; both logits float ``[batch, 1]``; float scalar."""
+    return adversarial.discriminator(real_logits, fake_logits)
+
+
+def picture_losses(fake_logits, real_classes, fake_classes, labels, mean, log_variance, objective):
+    """Eq. 4, min over G_r2i, C_r2i, E_R, FC: (L_Gr2i, L_Cr2i on generated and real pictures, KL of the conditioning)."""
+    known = schema.BACKGROUND_CLASS
+    return (
+        adversarial.generator(fake_logits, objective),
+        reconstruction.classes(fake_classes, labels, known) + reconstruction.classes(real_classes, labels, known),
+        reconstruction.kl_to_standard_normal(mean, log_variance),
+    )
+
+
+def ingredient_losses(ingredient_logits, class_logits, ingredients, labels, kind):
+    """Section 3.4.2: (L_Gi2r over the ingredients of the recipe, L_Ci2r over its class); two float scalars."""
+    if kind == "margin_as_released":
+        first = reconstruction.multi_label_margin_as_released(ops.sigmoid(ingredient_logits), ingredients)
+    else:
+        first = reconstruction.multi_label(ingredient_logits, ingredients)
+    return first, reconstruction.classes(class_logits, labels, schema.BACKGROUND_CLASS)
+
+
+# The model.
+
+
+@keras.saving.register_keras_serializable("kfood")
+class ACME(RetrievalModel):
+    """ACME; see the module for its equations.
+
+    Args:
+        config: :class:`ACMEConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+    """
+
+    config_class = ACMEConfig
+
+    def __init__(self, config=ACMEConfig(), spec=schema.RecipeSpec(), name="acme", **kwargs):  # noqa: B008 (frozen)
+        super().__init__(config, spec, name=name, **kwargs)
+        config, spec, size = self.config, self.spec, self.config.embedding_size
+        self.distance = "euclidean"
+        self.image_tower = image_tower(spec, config.image_encoder, size)
+        self.recipe_tower = recipe_tower(spec, config.recipe_encoder, size)
+        self.shared = shared_layer(size)
+        self.encoders = {
+            name: keras.Model(
+                tower.input, keras.layers.UnitNormalization(name="embedding")(self.shared(tower.output)), name=f"{name}_encoder"
+            )
+            for name, tower in (("image", self.image_tower), ("recipe", self.recipe_tower))
+        }
+        own = [self.image_tower, self.recipe_tower, self.shared]
+        weights = {"retrieval": 1.0}
+        phases = []
+
+        if config.alignment:
+            self.critic = perceptron("critic", (size, 512, 256, 1))
+            weights["alignment"] = config.alignment_weight
+            phases.append(
+                Phase(
+                    "critic",
+                    {"critic": 1.0, "critic_penalty": config.penalty_weight},
+                    (self.critic,),
+                    config.adversary_optimizer,
+                )
+            )
+        if config.recipe_to_image:
+            self.conditioning = stackgan.conditioning(size, config.condition_size)
+            self.generator = stackgan.generator(
+                config.condition_size,
+                config.noise_size,
+                config.picture_size,
+                config.picture_width,
+                config.residual_blocks,
+            )
+            self.picture_features, self.picture_judge = stackgan.discriminator(
+                config.picture_size, config.condition_size, config.discriminator_width
+            )
+            self.picture_class = stackgan.class_head(self.picture_features.output_shape[1:], spec.classes)
+            own += [self.conditioning, self.generator, self.picture_class]
+            weights["picture"] = config.translation_weight
+            weights["picture_class"] = config.translation_weight
+            weights["conditioning"] = config.translation_weight * config.conditioning_weight
+            phases.append(
+                Phase(
+                    "discriminator",
+                    {"discriminator": 1.0},
+                    (self.picture_features, self.picture_judge),
+                    config.adversary_optimizer,
+                )
+            )
+            self.decoders["picture"] = Decoder("recipe", self._picture_decoder())
+        if config.image_to_recipe:
+            self.ingredient_head = perceptron(
+                "ingredient_head", (size, 512, 256, spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID)
+            )
+            self.class_head = perceptron("class_head", (size, 512, spec.classes))
+            own += [self.ingredient_head, self.class_head]
+            weights["ingredients"] = weights["ingredients_class"] = config.translation_weight
+            embedding = keras.Input((size,), name="embedding")
+            probabilities = keras.layers.Activation("sigmoid")(self.ingredient_head(embedding))
+            self.decoders["ingredients"] = Decoder("image", keras.Model(embedding, probabilities, name="ingredients"))
+
+        self.random = keras.random.SeedGenerator(name="random")
+        self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
+        self.build()
+
+    def embed(self, batch, training):
+        """V_m, R_m, V, R, and with R2I the generated picture and its condition (section 3.1)."""
+        hidden = {
+            "image": self.image_tower(_select(batch, self.image_tower), training=training),
+            "recipe": self.recipe_tower(_select(batch, self.recipe_tower), training=training),
+        }
+        if self.config.shared_statistics == "joint":
+            joint = self.shared(ops.concatenate([hidden["image"], hidden["recipe"]]), training=training)
+            image, recipe = ops.split(joint, 2, axis=0)
+        else:
+            image = self.shared(hidden["image"], training=training)
+            recipe = self.shared(hidden["recipe"], training=training)
+        features = {
+            "image_hidden": hidden["image"],
+            "recipe_hidden": hidden["recipe"],
+            "image": ops.normalize(image, axis=-1),
+            "recipe": ops.normalize(recipe, axis=-1),
+        }
+        if self.config.recipe_to_image:
+            mean, log_variance = self.conditioning(features["recipe"], training=training)
+            rows = ops.shape(mean)[0]
+            normal = keras.random.normal((rows, self.config.condition_size), seed=self.random)
+            noise = keras.random.normal((rows, self.config.noise_size), seed=self.random)
+            condition = mean + ops.exp(0.5 * log_variance) * ops.cast(normal, mean.dtype)
+            features |= {"mean": mean, "log_variance": log_variance}
+            features["picture"] = self.generator([condition, noise], training=training)
+        return features
+
+    def losses_of(self, phase, features, batch, training):
+        """The losses of the phases ``critic``, ``discriminator`` and ``encoders``."""
+        return getattr(self, f"_{phase}_losses")(features, batch, training)
+
+    def _critic_losses(self, features, batch, training):
+        mixture = keras.random.uniform((ops.shape(features["image"])[0], 1), seed=self.random)
+        hidden = [ops.cast(features[name], "float32") for name in ("image_hidden", "recipe_hidden")]
+        distance, penalty = critic_loss(self.critic, *hidden, mixture)
+        return {"critic": distance, "critic_penalty": penalty}
+
+    def _discriminator_losses(self, features, batch, training):
+        real = self.picture_features(self._real_pictures(batch), training=training)
+        fake = self.picture_features(features["picture"], training=training)
+        real_logits = self.picture_judge([real, features["mean"]], training=training)
+        fake_logits = self.picture_judge([fake, features["mean"]], training=training)
+        return {"discriminator": discriminator_loss(real_logits, fake_logits)}
+
+    def _encoders_losses(self, features, batch, training):
+        config, labels = self.config, batch[schema.CLASS_ID]
+        hard = config.hard_mining
+        if hard and config.mining_warmup_steps and self.optimizer is not None:
+            hard = self.optimizer.iterations >= config.mining_warmup_steps
+        named = {"retrieval": retrieval_loss(features["image"], features["recipe"], config, hard)}
+        if config.alignment:
+            named["alignment"] = alignment_loss(
+                self.critic, features["image_hidden"], features["recipe_hidden"], config.alignment_gradient
+            )
+        if config.recipe_to_image:
+            fake = self.picture_features(features["picture"], training=training)
+            real = ops.stop_gradient(self.picture_features(self._real_pictures(batch), training=training))
+            named["picture"], named["picture_class"], named["conditioning"] = picture_losses(
+                self.picture_judge([fake, features["mean"]], training=training),
+                self.picture_class(real, training=training),
+                self.picture_class(fake, training=training),
+                labels,
+                features["mean"],
+                features["log_variance"],
+                config.generator_objective,
+            )
+        if config.image_to_recipe:
+            size = self.spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID
+            named["ingredients"], named["ingredients_class"] = ingredient_losses(
+                self.ingredient_head(features["image"], training=training),
+                self.class_head(features["image"], training=training),
+                reconstruction.present(batch[schema.INGREDIENT_IDS], size, schema.FIRST_TOKEN_ID),
+                labels,
+                config.ingredient_loss,
+            )
+        if config.balance_translation and config.recipe_to_image and config.image_to_recipe:
+            named = self._balanced(named)
+        return named
+
+    def _balanced(self, named):
+        """Scales the losses of the heavier translation so that both weigh the same (released code)."""
+        sides = (("picture", "picture_class", "conditioning"), ("ingredients", "ingredients_class"))
+        weights = self.phases[-1].weights
+        totals = [ops.stop_gradient(sum(weights[name] * named[name] for name in side)) for side in sides]
+        least = ops.minimum(*totals)
+        for side, total in zip(sides, totals, strict=True):
+            for name in side:
+                named[name] = named[name] * least / total
+        return named
+
+    def _real_pictures(self, batch):
+        """Photos at the generator's size, float ``[batch, side, side, 3]`` in [-1, 1]."""
+        side = self.config.picture_size
+        pictures = batch[schema.IMAGE]
+        if pictures.shape[1] != side:
+            pictures = ops.image.resize(pictures, (side, side), antialias=True)
+        return ops.clip(pictures / 127.5 - 1.0, -1.0, 1.0)
+
+    def _picture_decoder(self):
+        """Embedding → picture in [0, 255] at the mean of its condition, without noise: the same picture every time."""
+        embedding = keras.Input((self.config.embedding_size,), name="embedding")
+        mean, _ = self.conditioning(embedding)
+        quiet = NoNoise(self.config.noise_size)(mean)
+        picture = keras.layers.Rescaling(127.5, 127.5)(self.generator([mean, quiet]))
+        return keras.Model(embedding, picture, name="picture")
+
+
+@keras.saving.register_keras_serializable("kfood")
+class NoNoise(keras.layers.Layer):
+    """Zeros in place of the generator's noise, one row for each row of the input.
+
+    Args:
+        size: width of the noise.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        """Float ``[batch, any]`` → zeros ``[batch, size]``."""
+        return ops.repeat(ops.zeros_like(inputs[:, :1]), self.size, axis=1)
+
+    def compute_output_shape(self, shape):
+        """``[batch, size]``."""
+        return (shape[0], self.size)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"size": self.size}
+
+
+def _select(batch, network):
+    return {name: batch[name] for name in network.input}

@@ -1,0 +1,573 @@
+"""An index of recipes and their photos, and what it holds nearest to an embedding.
+
+::
+
+    INDEX/
+      index.json        what it is: bundle, model, distance, dataset, number of items
+      photos.npy        float32 [items, dim], embeddings of the photos
+      recipes.npy       float32 [items, dim], embeddings of the recipes
+      items.jsonl       a line an item: id, title, ingredients, instructions
+      thumbnails.bin    a small JPEG of each item's photo, one after the other
+      offsets.npy       int64 [2, items + 1]: where each line and each thumbnail begins
+      photos.faiss, recipes.faiss    approximate indexes, on request
+
+Searching needs neither the dataset nor TensorFlow: embeddings are mapped, not loaded, and compared in blocks. The
+search is exact by default; with FAISS's HNSW graph it looks at a part of the gallery only, for galleries of millions.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import re
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from kfood.evaluation import metrics
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+Side = Literal["photos", "recipes"]
+SIDES: tuple[Side, ...] = ("photos", "recipes")
+
+THUMBNAIL = 160
+"""Longer side of a thumbnail, pixels."""
+
+BATCH = 32
+"""Items embedded at once."""
+
+_BLOCK = 16_384
+_NEIGHBOURS = 32
+_EFFORT = 128
+_RECALL_QUERIES = 200
+_RECALL_TOP = 10
+
+
+class Encoder(Protocol):
+    """What an index needs of a bundle; :class:`kfood.export.runtime.Bundle` has it."""
+
+    path: pathlib.Path
+    sha256: str
+    model: str
+    distance: Any
+    embedding_size: int
+
+    def encode_images(self, images: list[np.ndarray]) -> np.ndarray:
+        """Arrays uint8 [height, width, 3] → float32 [n, embedding_size]."""
+
+    def encode_recipes(self, recipes: list[Mapping[str, Any]]) -> np.ndarray:
+        """Recipes as text → float32 [n, embedding_size]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One recipe with its photo, to be indexed.
+
+    Attributes:
+        id: of the recipe.
+        title: of the recipe.
+        ingredients: lines as written, to be shown.
+        instructions: sentences, to be shown.
+        recipe: what the recipe encoder reads, see ``Bundle.encode_recipes``.
+        photo: uint8 [height, width, 3].
+    """
+
+    id: str
+    title: str
+    ingredients: list[str]
+    instructions: list[str]
+    recipe: Mapping[str, Any]
+    photo: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One thing found.
+
+    Attributes:
+        rank: from 1.
+        distance: to the query; small = near. Euclidean distance, one minus the cosine, or minus the dot product.
+        id: of the recipe.
+        title: of the recipe.
+        ingredients: lines as written.
+        instructions: sentences.
+        thumbnail: JPEG bytes of the photo, reduced.
+    """
+
+    rank: int
+    distance: float
+    id: str
+    title: str
+    ingredients: list[str]
+    instructions: list[str]
+    thumbnail: bytes
+
+
+def build_index(
+    out: str | pathlib.Path,
+    encoder: Encoder,
+    items: Iterable[Item],
+    *,
+    dataset: Mapping[str, Any],
+    splits: Iterable[str],
+    approximate: bool = False,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, Any]:
+    """Embed items and write an index.
+
+    Args:
+        out: the folder to make.
+        encoder: the bundle whose encoders embed them.
+        items: what to index. An item whose recipe has no word that the model reads is left out, and counted.
+        dataset: ``name`` and ``fingerprint`` of where the items come from.
+        splits: which of its splits.
+        approximate: build FAISS indexes too (needs the extra ``faiss``).
+        overwrite: replace ``out`` if it is an index.
+        advance: called with the number of items done since the last call.
+
+    Returns:
+        The content of ``index.json``.
+
+    Raises:
+        FileExistsError: ``out`` exists.
+        ModuleNotFoundError: ``approximate`` without FAISS.
+        ValueError: nothing to index.
+    """
+    out = pathlib.Path(out)
+    _check_output(out, overwrite)
+    faiss = _import_faiss() if approximate else None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as temporary:
+        part = pathlib.Path(temporary, "new")
+        part.mkdir()
+        count, without_words = _write_items(part, encoder, items, advance)
+        if not count:
+            raise ValueError("items: expected at least one with a photo and a recipe, received none.")
+        description: dict[str, Any] = {
+            "format": FORMAT,
+            "model": encoder.model,
+            "bundle": {"path": _relative(encoder.path, out), "sha256": encoder.sha256},
+            "distance": encoder.distance,
+            "embedding_size": encoder.embedding_size,
+            "dataset": {"name": dataset["name"], "fingerprint": dataset["fingerprint"], "splits": list(splits)},
+            "items": count,
+            "without_words": {"count": len(without_words), "first": without_words[:5]},
+            "approximate": None,
+        }
+        if faiss is not None:
+            description["approximate"] = _write_approximate(part, faiss, encoder.distance)
+        _write_json(part / "index.json", description)
+        _check_output(out, overwrite)
+        if out.exists():
+            os.replace(out, pathlib.Path(temporary, "old"))
+        os.replace(part, out)
+    return description
+
+
+class Index:
+    """An index on disk; open one with :meth:`Index.open`.
+
+    Attributes:
+        path: the folder.
+        description: content of ``index.json``.
+        distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+    """
+
+    def __init__(self, path, description, embeddings, offsets):
+        self.path = path
+        self.description = description
+        self.distance: metrics.Distance = description["distance"]
+        self._embeddings = embeddings
+        self._offsets = offsets
+
+    def __len__(self):
+        return self.description["items"]
+
+    @classmethod
+    def open(cls, path: str | pathlib.Path) -> "Index":
+        """Open an index made by ``kfood index``.
+
+        Raises:
+            FileNotFoundError: no index there, or one of its files is missing.
+            ValueError: an index of another format, or a damaged one.
+        """
+        path = pathlib.Path(path)
+        file = path / "index.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"{path}: expected an index made by `kfood index`, found no index.json in it.")
+        try:
+            description = json.loads(file.read_text(encoding="utf-8"))
+            received = description["format"]
+            shape = (description["items"], description["embedding_size"])
+            needed = ["photos.npy", "recipes.npy", "items.jsonl", "thumbnails.bin", "offsets.npy"]
+            if description["approximate"]:
+                needed += [f"{side}.faiss" for side in SIDES]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
+        if received != FORMAT:
+            raise ValueError(f"{file}: expected an index of format {FORMAT}, received format {received!r}.")
+        for name in needed:
+            if not (path / name).is_file():
+                raise FileNotFoundError(f"{path}: expected the file {name}, but it is missing.")
+        try:
+            embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in SIDES}
+            offsets = np.load(path / "offsets.npy")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path}: expected whole .npy files, received a damaged one ({error}).") from error
+        for side, array in embeddings.items():
+            if array.shape != shape:
+                raise ValueError(f"{path / side}.npy: expected shape {list(shape)}, received {list(array.shape)}.")
+        sizes = [(path / name).stat().st_size for name in ("items.jsonl", "thumbnails.bin")]
+        if offsets.shape != (2, shape[0] + 1) or list(offsets[:, -1]) != sizes:
+            raise ValueError(
+                f"{path}: expected items.jsonl and thumbnails.bin to end where offsets.npy says; it is damaged."
+            )
+        return cls(path, description, embeddings, offsets)
+
+    @property
+    def bundle(self) -> pathlib.Path:
+        """Where the bundle was, seen from the index."""
+        return self.path / self.description["bundle"]["path"]
+
+    def check_bundle(self, bundle: Encoder) -> None:
+        """Refuse a bundle that did not make this index.
+
+        Raises:
+            ValueError: embeddings of different bundles cannot be compared.
+        """
+        expected = self.description["bundle"]["sha256"]
+        if bundle.sha256 != expected:
+            raise ValueError(
+                f"{self.path}: expected the bundle that made the index ({self.description['model']}, "
+                f"sha256 {expected[:12]}…), received {bundle.path} ({bundle.model}, {bundle.sha256[:12]}…); "
+                "index again with this bundle."
+            )
+
+    def embeddings(self, side: Side) -> np.ndarray:
+        """float32 [items, dim] of the photos or of the recipes, mapped from disk."""
+        if side not in SIDES:
+            raise ValueError(f"side: expected one of {', '.join(SIDES)}, received {side!r}.")
+        return self._embeddings[side]
+
+    def search(self, query: np.ndarray, side: Side, top: int = 5) -> list[Result]:
+        """The items whose photos, or whose recipes, are nearest to a query.
+
+        Args:
+            query: float [dim], an embedding by the index's bundle.
+            side: what to compare it with.
+            top: items wanted; all if there are fewer.
+
+        Returns:
+            Nearest first, equal distances in the order of the index. Exact, unless the index is approximate.
+
+        Raises:
+            ValueError: ``top`` below 1, an unknown side, or a query of another width.
+        """
+        gallery = self.embeddings(side)
+        query = np.asarray(query, np.float32)
+        if query.shape != gallery.shape[1:]:
+            raise ValueError(f"query: expected [{gallery.shape[1]}], received {list(query.shape)}.")
+        if top < 1:
+            raise ValueError(f"top: expected at least 1, received {top}.")
+        candidates = None
+        if self.description["approximate"]:
+            graph = _import_faiss().read_index(str(self.path / f"{side}.faiss"))
+            candidates = _approximate(graph, query[None], top, self.distance)[0]
+        rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=candidates)
+        return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
+
+    def _result(self, rank, row, distance):
+        line, thumbnail = (
+            _read(self.path / name, *offsets[row : row + 2])
+            for name, offsets in zip(("items.jsonl", "thumbnails.bin"), self._offsets, strict=True)
+        )
+        return Result(rank=rank, distance=float(distance), **json.loads(line), thumbnail=thumbnail)
+
+
+def nearest(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    *,
+    distance: metrics.Distance,
+    top: int,
+    candidates: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a gallery nearest to a query, exactly, in bounded memory.
+
+    A float32 product finds the rows that can be among the nearest, with room for all its rounding; those are compared
+    in float64.
+
+    Args:
+        query: float32 [dim].
+        gallery: float32 [n, dim]; may be mapped from disk.
+        distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+        top: rows wanted; all if there are fewer.
+        candidates: rows to choose from; all by default.
+
+    Returns:
+        Rows, int64 [top], nearest first (ties by row), and their distances, float64 [top]; small = near.
+    """
+    if candidates is None:
+        candidates = _candidates(query, gallery, distance, top)
+    candidates = np.sort(candidates)
+    kept = np.zeros(0, np.int64)
+    for start in range(0, len(candidates), _BLOCK):  # candidates are many where the gallery has collapsed to a point
+        rows = np.concatenate([kept, candidates[start : start + _BLOCK]])
+        order, values = metrics.nearest(query, gallery[rows], distance=distance, k=top)
+        kept = np.sort(rows[order]) if start + _BLOCK < len(candidates) else rows[order]
+    return kept, {"euclidean": values, "cosine": 1 - values, "dot": -values}[distance]
+
+
+def text_as_recipe(text: str, instruction_vectors: bool = False) -> dict[str, Any]:
+    """Free text as a recipe, for any recipe encoder.
+
+    A model may read titles or not, and ingredients as lines or as names, so the text is put everywhere: whole as the
+    title, cut at commas, semicolons and line ends as the ingredients, and whole as the one instruction.
+
+    Args:
+        text: e.g. ``"chicken soup, leek, carrots"``.
+        instruction_vectors: whether the model reads precomputed sentence vectors, of which a text has none.
+
+    Returns:
+        A recipe for ``Bundle.encode_recipes``.
+    """
+    parts = [part.strip() for part in re.split(r"[,;\n]", text)]
+    recipe: dict[str, Any] = {"title": text, "ingredients": [part for part in parts if part]}
+    return recipe | ({"instruction_vectors": []} if instruction_vectors else {"instructions": [text]})
+
+
+def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: str = "") -> bytes:
+    """One picture: the query beside what was found.
+
+    Args:
+        query: a photo, uint8 [height, width, 3] or encoded, or a text.
+        results: from :meth:`Index.search`.
+        title: above all.
+
+    Returns:
+        PNG bytes.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell, gap, caption, head = 200, 12, 66, 30 if title else 0
+    columns = min(5, len(results))
+    lines = -(-len(results) // columns)
+    width = gap + (columns + 1) * (cell + gap)
+    canvas = Image.new("RGB", (width, head + gap + lines * (cell + caption + gap)), "white")
+    draw = ImageDraw.Draw(canvas)
+    font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
+    if title:
+        draw.text((gap, gap), title, fill="black", font=bold)
+    top = head + gap
+
+    def show(photo, x, y):
+        image = Image.fromarray(photo) if isinstance(photo, np.ndarray) else Image.open(io.BytesIO(photo))
+        image = image.convert("RGB")
+        scale = cell / max(image.size)
+        image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
+        canvas.paste(image, (x + (cell - image.width) // 2, y + (cell - image.height) // 2))
+
+    def write(text, x, y, most):
+        wrapped = textwrap.wrap(text, 30)
+        if len(wrapped) > most:
+            wrapped = [*wrapped[: most - 1], wrapped[most - 1][:29] + "…"]
+        draw.multiline_text((x, y), "\n".join(wrapped), fill="black", font=font, spacing=3)
+
+    if isinstance(query, str):
+        write(query, gap, top, 12)
+    else:
+        show(query, gap, top)
+    draw.rectangle((gap - 4, top - 4, gap + cell + 4, top + cell + 4), outline="#c0392b", width=2)
+    draw.text((gap, top + cell + 6), "query", fill="#c0392b", font=bold)
+    for position, result in enumerate(results):
+        x = gap + (1 + position % columns) * (cell + gap)
+        y = top + position // columns * (cell + caption + gap)
+        show(result.thumbnail, x, y)
+        draw.text((x, y + cell + 6), f"{result.rank}   {result.distance:.3f}", fill="#2c5d8f", font=bold)
+        write(result.title, x, y + cell + 26, 2)
+    encoded = io.BytesIO()
+    canvas.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def _write_items(part, encoder, items, advance):
+    """Write embeddings, texts and thumbnails; (number written, ids left out because no word of theirs is read)."""
+    count, without_words, offsets = 0, [], ([0], [0])
+    with (
+        open(part / "photos.raw", "wb") as photos,
+        open(part / "recipes.raw", "wb") as recipes,
+        open(part / "items.jsonl", "wb") as lines,
+        open(part / "thumbnails.bin", "wb") as thumbnails,
+    ):
+        for batch in _batches(items):
+            kept, embeddings = _encode_recipes(encoder, batch)
+            without_words += [item.id for item in batch if item not in kept]
+            if kept:
+                photos.write(encoder.encode_images([item.photo for item in kept]).tobytes())
+                recipes.write(embeddings.tobytes())
+            for item in kept:
+                record = {key: getattr(item, key) for key in ("id", "title", "ingredients", "instructions")}
+                lines.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                thumbnails.write(_thumbnail(item.photo))
+                offsets[0].append(lines.tell())
+                offsets[1].append(thumbnails.tell())
+            count += len(kept)
+            advance(len(batch))
+    np.save(part / "offsets.npy", np.array(offsets, np.int64))
+    for side in SIDES:
+        raw = part / f"{side}.raw"
+        if count:
+            array = np.memmap(raw, np.float32, "r", shape=(count, encoder.embedding_size))
+            np.save(part / f"{side}.npy", array)
+            del array  # or Windows keeps the file
+        raw.unlink()
+    return count, without_words
+
+
+def _batches(items):
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _encode_recipes(encoder, batch):
+    """Items that the encoder can read, and their embeddings."""
+    try:
+        return batch, encoder.encode_recipes([item.recipe for item in batch])
+    except ValueError:
+        if len(batch) == 1:
+            return [], None
+    parts = [_encode_recipes(encoder, [item]) for item in batch]
+    kept = [item for items, _ in parts for item in items]
+    return kept, np.concatenate([embeddings for items, embeddings in parts if items]) if kept else None
+
+
+def _thumbnail(photo):
+    from PIL import Image
+
+    image = Image.fromarray(photo)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=85)
+    return encoded.getvalue()
+
+
+def _scores(query, gallery, distance):
+    """float32 [n] for one block, in the order of the distance: squared Euclidean distance, minus cosine, minus dot."""
+    products = gallery @ query
+    if distance == "dot":
+        return -products
+    squares = np.einsum("nd,nd->n", gallery, gallery)
+    if distance == "cosine":
+        norms = np.sqrt(squares) * np.linalg.norm(query)
+        return -np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return squares - 2 * products + query @ query
+
+
+def _candidates(query, gallery, distance, top):
+    """Every row that can be among the ``top`` nearest, whatever float32 has rounded away."""
+    scores = np.empty(len(gallery), np.float32)
+    largest = 0.0
+    for start in range(0, len(gallery), _BLOCK):
+        block = np.asarray(gallery[start : start + _BLOCK])
+        scores[start : start + _BLOCK] = _scores(query, block, distance)
+        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    if top >= len(gallery):
+        return np.arange(len(gallery))
+    # A sum of dim products is off by at most dim * 2^-24 of the sum of their sizes.
+    width = gallery.shape[1]
+    scale = 1.0 if distance == "cosine" else width * (largest + float(np.abs(query).max(initial=0.0))) ** 2
+    slack = 4 * (width + 4) * 2.0**-24 * scale
+    threshold = np.partition(scores, top - 1)[top - 1]
+    return np.flatnonzero(scores <= threshold + 2 * slack)
+
+
+def _write_approximate(part, faiss, distance):
+    """Build a graph for each side, and measure how much of the exact answer it finds."""
+    arrays = {side: np.load(part / f"{side}.npy", mmap_mode="r") for side in SIDES}
+    recall = {}
+    for side, gallery in arrays.items():
+        graph = faiss.IndexHNSWFlat(
+            gallery.shape[1], _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT if distance == "dot" else faiss.METRIC_L2
+        )
+        graph.hnsw.efConstruction = _EFFORT
+        for start in range(0, len(gallery), _BLOCK):
+            graph.add(_for_faiss(gallery[start : start + _BLOCK], distance))
+        graph.hnsw.efSearch = _EFFORT
+        faiss.write_index(graph, str(part / f"{side}.faiss"))
+        other = arrays["recipes" if side == "photos" else "photos"]
+        step = max(1, len(other) // _RECALL_QUERIES)
+        queries = np.asarray(other[::step][:_RECALL_QUERIES])
+        top = min(_RECALL_TOP, len(gallery))
+        found = _approximate(graph, queries, top, distance)
+        hits = 0
+        for query, candidates in zip(queries, found, strict=True):
+            exact, _ = nearest(query, gallery, distance=distance, top=top)
+            hits += len(
+                np.intersect1d(exact, nearest(query, gallery, distance=distance, top=top, candidates=candidates)[0])
+            )
+        recall[side] = hits / (top * len(queries))
+    return {"method": f"faiss HNSW{_NEIGHBOURS}", "top": _RECALL_TOP, "queries": len(queries), "recall": recall}
+
+
+def _approximate(graph, queries, top, distance):
+    """Candidate rows of each query, from a FAISS graph: a list of int64 arrays."""
+    graph.hnsw.efSearch = max(_EFFORT, 2 * top)
+    _, rows = graph.search(_for_faiss(queries, distance), min(2 * top, graph.ntotal))
+    return [row[row >= 0] for row in rows]
+
+
+def _for_faiss(embeddings, distance):
+    embeddings = np.ascontiguousarray(embeddings, np.float32)
+    if distance != "cosine":
+        return embeddings
+    # Between unit vectors the Euclidean distance orders as the cosine does.
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def _import_faiss():
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "approximate search: expected FAISS, received none; pip install 'kfood[faiss]'."
+        ) from error
+    return faiss
+
+
+def _check_output(out, overwrite):
+    if not out.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out}: exists already; choose another folder, or replace it with --overwrite.")
+    if not (out / "index.json").is_file():
+        raise FileExistsError(f"{out}: --overwrite replaces indexes only, and this has no index.json.")
+
+
+def _relative(path, start):
+    try:
+        return pathlib.Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(pathlib.Path(path).resolve())
+
+
+def _read(path, start, end):
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(end - start)
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

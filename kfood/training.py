@@ -1,0 +1,427 @@
+"""A training run on disk: schedules, validation, checkpoints, resume.
+
+::
+
+    RUN/
+      config.json                    model, its config, the batch's spec, the training's settings, the dataset
+      vocabulary/*.txt               copies of the dataset's
+      checkpoints/last.weights.h5    after the last whole epoch: weights, every optimizer, random state, progress
+      checkpoints/best.weights.h5    the same after the best epoch on validation
+      metrics.csv                    a row an epoch: every named loss, validation scores, seconds
+      tensorboard/                   the same for TensorBoard
+
+An epoch is a pure function of the checkpoint before it, the seed and its number: a run that was killed goes on from
+its last whole epoch to the same weights as one that was not.
+"""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shutil
+import sys
+import time
+from typing import Any, Literal
+
+import h5py
+import keras
+import numpy as np
+
+import kfood
+from kfood import schema
+from kfood.data import pipeline
+from kfood.data.dataset import RecipeDataset
+from kfood.data.images import Augmentation
+from kfood.evaluation import embedding, metrics
+from kfood.models import MODELS
+from kfood.models.base import OptimizerConfig, RetrievalModel
+
+VOCABULARIES = ("words.txt", "ingredients.txt", "classes.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained, whichever it is; learning rates are of each phase's optimizer.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: pairs a step.
+        seed: of initial weights, order, augmentation, dropout and noise.
+        freeze_image_epochs: epochs at the start during which the image backbone does not learn.
+        monitor: validation score by which the best epoch is chosen, averaged over both directions:
+            ``"median_rank"`` or ``"recall_at_1"``.
+        precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+        jit_compile: compile the step with XLA.
+        deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights.
+        augmentation: how training photos are varied.
+    """
+
+    epochs: int = 50
+    batch_size: int = 64
+    seed: int = 0
+    freeze_image_epochs: int = 0
+    monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: bool = False
+    deterministic: bool = True
+    augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self):
+        for name, valid in {
+            "monitor": ("median_rank", "recall_at_1"),
+            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        }.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
+
+
+class TrainingDivergedError(ArithmeticError):
+    """A loss became NaN or infinite; the message names it."""
+
+
+def learning_rate_factor(optimizer: OptimizerConfig, epoch: int, epochs: int, stale: list[int]) -> float:
+    """What the learning rate of an epoch is multiplied with.
+
+    Args:
+        optimizer: schedule, period, factor, warm-up.
+        epoch: from 0.
+        epochs: in all.
+        stale: for ``"plateau"``: number of epochs since the last better one, at each past reduction check; see
+            :class:`Schedule`.
+
+    Returns:
+        Factor of the base learning rate.
+    """
+    factor = 1.0
+    if optimizer.schedule == "step":
+        factor = optimizer.factor ** (epoch // optimizer.period)
+    elif optimizer.schedule == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+    elif optimizer.schedule == "plateau":
+        factor = optimizer.factor ** sum(1 for count in stale if count and count % optimizer.period == 0)
+    if epoch < optimizer.warmup_epochs:
+        factor *= (epoch + 1) / (optimizer.warmup_epochs + 1)
+    return factor
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a checkpoint knows beside weights.
+
+    Attributes:
+        epoch: whole epochs done.
+        best: best validation score so far, lower is better; infinite before the first.
+        stale: for each epoch done, how many epochs since the last better one.
+        seconds: spent training and validating.
+    """
+
+    epoch: int = 0
+    best: float = math.inf
+    stale: list[int] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds the ranks of a whole validation gallery to each epoch's logs, both ways.
+
+    Args:
+        batches: one pass over the validation split (dicts of features).
+
+    The logs gain ``val_image_to_recipe_median_rank``, ``…_recall_at_1``, ``…_5``, ``…_10`` and the reverse.
+    """
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Embeds and ranks."""
+        arrays = embedding.embed_dataset(self.model, self.batches).arrays
+        names = list(arrays)
+        for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+            both = metrics.ranks_both(arrays[first], arrays[second], distance=self.model.distance)
+            for direction, ranks in zip((f"{first}_to_{second}", f"{second}_to_{first}"), both, strict=True):
+                logs[f"val_{direction}_median_rank"] = metrics.median_rank(ranks)
+                for k in (1, 5, 10):
+                    logs[f"val_{direction}_recall_at_{k}"] = metrics.recall_at_k(ranks, k)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training with the name of the loss that is not a number any more."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at every named loss."""
+        for name, value in (logs or {}).items():
+            if not np.isfinite(value):
+                raise TrainingDivergedError(
+                    f"Loss {name!r} became {float(value)} in step {batch + 1}: lower its weight or the learning rate. "
+                    "The last checkpoint is from before that epoch."
+                )
+
+
+class Schedule(keras.callbacks.Callback):
+    """Learning rate of each phase by its own schedule, and the image backbone's freeze.
+
+    Args:
+        config: epochs and freeze.
+        progress: for plateaus.
+    """
+
+    def __init__(self, config: TrainingConfig, progress: Progress):
+        super().__init__()
+        self.config = config
+        self.progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets learning rates; makes the step anew where the frozen part changes."""
+        for phase in self.model.phases:
+            factor = learning_rate_factor(phase.optimizer, epoch, self.config.epochs, self.progress.stale)
+            self.model.optimizers[phase.name].learning_rate = phase.optimizer.learning_rate * factor
+        frozen = epoch < self.config.freeze_image_epochs
+        backbone = self.model.encoders["image"].get_layer("backbone") if self.config.freeze_image_epochs else None
+        if backbone is not None and backbone.trainable == frozen:
+            backbone.trainable = not frozen
+            self.model.make_train_function(force=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Logs the encoders' learning rate."""
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes ``last`` after each epoch and ``best`` after a better one, each whole or not at all.
+
+    Args:
+        folder: where.
+        monitor: see :class:`TrainingConfig`.
+        progress: updated and stored with the weights.
+    """
+
+    def __init__(self, folder: pathlib.Path, monitor: str, progress: Progress):
+        super().__init__()
+        self.folder = folder
+        self.monitor = monitor
+        self.progress = progress
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock."""
+        self.since = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Compares, then writes."""
+        score = selection_score(logs, self.monitor)
+        better = score < self.progress.best
+        now = time.monotonic()
+        self.progress.seconds += now - self.since
+        self.since = now
+        self.progress.epoch = epoch + 1
+        self.progress.best = min(score, self.progress.best)
+        self.progress.stale.append(0 if better or not self.progress.stale else self.progress.stale[-1] + 1)
+        logs["seconds"] = self.progress.seconds
+        if better:
+            save_checkpoint(self.model, self.folder / "best.weights.h5", self.progress)
+        save_checkpoint(self.model, self.folder / "last.weights.h5", self.progress)
+
+
+def selection_score(logs: dict[str, float], monitor: str) -> float:
+    """The number by which epochs are compared, lower is better; ties of the median are broken by recall at 10.
+
+    Args:
+        logs: of an epoch, see :class:`Validation`.
+        monitor: ``"median_rank"`` or ``"recall_at_1"``.
+
+    Returns:
+        Mean over directions.
+    """
+
+    def mean(suffix):
+        return float(np.mean([value for name, value in logs.items() if name.startswith("val_") and name.endswith(suffix)]))
+
+    if monitor == "median_rank":
+        return mean("_median_rank") - mean("_recall_at_10")
+    return -mean("_recall_at_1") - 1e-3 * mean("_recall_at_10")
+
+
+def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progress) -> None:
+    """Writes weights, optimizers, random states and progress into one file, whole or not at all."""
+    temporary = path.with_name(f"tmp_{path.name}")
+    model.save_weights(temporary)
+    with h5py.File(temporary, "a") as file:
+        file.attrs["kfood_progress"] = json.dumps(dataclasses.asdict(progress))
+        states = file.create_group("kfood_random_states")
+        for index, state in enumerate(_random_states(model)):
+            states[str(index)] = np.asarray(state)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(model: RetrievalModel, path: pathlib.Path) -> Progress:
+    """The reverse of :func:`save_checkpoint`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is not a checkpoint of this model.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint {path}, received none: has the run finished an epoch?")
+    try:
+        with h5py.File(path) as file:
+            progress = Progress(**json.loads(file.attrs["kfood_progress"]))
+            states = [np.asarray(file["kfood_random_states"][str(i)]) for i in range(len(file["kfood_random_states"]))]
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected a checkpoint of model {model.name!r} ({error}).") from error
+    for variable, state in zip(_random_states(model), states, strict=True):
+        variable.assign(state)
+    return progress
+
+
+def _random_states(model) -> list:
+    """State of every seed generator; Keras does not count it among the weights."""
+    generators = [generator for layer in model._flatten_layers() for generator in layer._seed_generators]
+    return [g.state for g in {id(generator): generator for generator in generators}.values()]
+
+
+def prepare_keras(config: TrainingConfig) -> None:
+    """Seeds, precision and determinism of this process; call it before a model is made."""
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.precision)
+    if config.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def train(
+    name: str,
+    experiment: Any,
+    dataset: RecipeDataset,
+    run: pathlib.Path,
+    *,
+    resume: bool = False,
+    verbose: int | str = "auto",
+) -> Progress:
+    """Trains a model on a dataset's train split, choosing the best epoch on its val split.
+
+    Args:
+        name: a model of :data:`kfood.models.MODELS`.
+        experiment: :class:`kfood.configs.Experiment`; its spec receives the dataset's vocabulary sizes.
+        dataset: what :func:`kfood.data.dataset.open_dataset` gives.
+        run: folder to make.
+        resume: go on after the last whole epoch of ``run``, whose stored settings must be these; a run without a
+            checkpoint starts anew.
+        verbose: as in ``keras.Model.fit``; a bar on a terminal, a line an epoch elsewhere.
+
+    Returns:
+        Where the run stands.
+
+    Raises:
+        FileExistsError: ``run`` holds something and ``resume`` is not set.
+        ValueError: settings that do not fit the data, or, on resuming, the run.
+        TrainingDivergedError: a loss became NaN.
+    """
+    config: TrainingConfig = experiment.training
+    spec = dataclasses.replace(
+        experiment.spec,
+        word_vocabulary=len(dataset.words) + schema.FIRST_TOKEN_ID,
+        ingredient_vocabulary=len(dataset.ingredients) + schema.FIRST_TOKEN_ID,
+        classes=len(dataset.classes),
+    )
+    steps = pipeline.steps_per_epoch(dataset, "train", config.batch_size)
+    description = {
+        "kfood": kfood.__version__,
+        "model": name,
+        "config": dataclasses.asdict(experiment.model),
+        "spec": dataclasses.asdict(spec),
+        "training": dataclasses.asdict(config),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "splits": dataset.splits},
+    }
+    _start_run(run, description, dataset, resume)
+    prepare_keras(config)
+    model = MODELS[name].load()(experiment.model, spec)
+    model.compile(jit_compile=config.jit_compile)
+    checkpoints = run / "checkpoints"
+    progress = Progress()
+    if resume and (checkpoints / "last.weights.h5").is_file():
+        progress = load_checkpoint(model, checkpoints / "last.weights.h5")
+    _cut_csv(run / "metrics.csv", progress.epoch)
+    if progress.epoch >= config.epochs:
+        return progress
+
+    batches = pipeline.recipe_batches(
+        dataset,
+        "train",
+        spec,
+        config.batch_size,
+        training=True,
+        seed=config.seed,
+        first_epoch=progress.epoch,
+        augmentation=config.augmentation,
+    )
+    validation = pipeline.recipe_batches(dataset, "val", spec, config.batch_size, training=False)
+    model.fit(
+        batches.map(lambda batch: {key: value for key, value in batch.items() if key != schema.ID}),
+        steps_per_epoch=steps,
+        initial_epoch=progress.epoch,
+        epochs=config.epochs,
+        shuffle=False,
+        verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
+        callbacks=[
+            StopOnNaN(),
+            Schedule(config, progress),
+            Validation(validation),
+            Checkpoints(checkpoints, config.monitor, progress),
+            keras.callbacks.CSVLogger(str(run / "metrics.csv"), append=True),
+            keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
+        ],
+    )
+    return progress
+
+
+def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, resume: bool) -> None:
+    path = run / "config.json"
+    if run.exists() and any(run.iterdir()):
+        if not resume:
+            raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
+        if not path.is_file():
+            raise ValueError(f"--resume: expected a run folder with config.json, received {run}.")
+        stored = json.loads(path.read_text())
+        for key in ("model", "config", "spec", "training", "data"):
+            if stored[key] != json.loads(json.dumps(description[key])):
+                raise ValueError(
+                    f"--resume: expected the settings of {path}, received others under {key!r}: "
+                    f"{_difference(stored[key], json.loads(json.dumps(description[key])))}."
+                )
+        return
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (run / "vocabulary").mkdir(exist_ok=True)
+    for vocabulary in VOCABULARIES:
+        shutil.copyfile(dataset.path / "vocabulary" / vocabulary, run / "vocabulary" / vocabulary)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(description, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _difference(stored, given, path="") -> str:
+    if isinstance(stored, dict) and isinstance(given, dict):
+        for key in {**stored, **given}:
+            if stored.get(key) != given.get(key):
+                return _difference(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
+    return f"{path or 'model'} is {stored!r} there and {given!r} here"
+
+
+def _cut_csv(path: pathlib.Path, epochs: int) -> None:
+    """Drops rows of epochs that will be trained again."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs]
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        csv.writer(file).writerows(kept)
+    os.replace(temporary, path)
