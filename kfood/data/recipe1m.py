@@ -39,7 +39,7 @@ JPEG_QUALITY = 92
 _FIRST_IDS = 5
 # No path separators, drive letters, control characters, half surrogate pairs; not hidden, and so not "..".
 _SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
-_PHOTO_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
+_PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
 
 
 class Drops:
@@ -320,7 +320,7 @@ def load_photo(path: str | os.PathLike, short_side: int) -> bytes:
             image.load()  # decodes all of it: a truncated file fails here
             if as_is:
                 data = pathlib.Path(path).read_bytes()
-                if data.endswith(b"\xff\xd9"):  # the end marker, without which other decoders refuse the file
+                if data.endswith(b"\xff\xd9"):  # the end marker: nothing foreign is appended
                     return data
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except PhotoError:

@@ -307,6 +307,7 @@ def _count(query: _Side, gallery: _Side, true: NDArray[np.float64], both: bool) 
         products = side.norms * other.norms.max()
         offsets = np.abs(side.offsets) + np.abs(other.offsets).max()
         slack = 2.0**-24 * (_rounding(width) * products + 8 * offsets + 2 * np.abs(true))
+        slack += 2 * _tolerance(query, gallery, side.norms, other.norms.max())
         limits.append(((true - slack).astype(np.float32), (true + slack).astype(np.float32)))
     (row_low, row_high), (column_low, column_high) = limits
 
@@ -368,9 +369,13 @@ def _nearer(
         for part in _parts(len(rows)):
             scores[part] = np.einsum("ij,ij->i", query.rows(rows[part]), gallery.rows(columns[part]))
     scores += query.offsets[rows] + gallery.offsets[columns]
-    # What two sums of this size may differ by though they are equal.
+    limits = true[own] - _tolerance(query, gallery, query.norms[own], gallery.norms[own])
+    return scores >= limits - _tolerance(query, gallery, query.norms[rows], gallery.norms[columns])
+
+
+def _tolerance(query: _Side, gallery: _Side, norms: NDArray, other_norms: NDArray | float) -> NDArray[np.float64]:
+    """What a float64 score of vectors with these norms (after centring) may be off by."""
     means = np.linalg.norm(query.centre) + np.linalg.norm(gallery.centre)
-    sizes = query.norms[rows] + gallery.norms[columns]
-    own_sizes = query.norms[own] + gallery.norms[own]
-    sizes = sizes * (sizes + means) + own_sizes * (own_sizes + means)
-    return scores >= true[own] - 2.0**-53 * _rounding(len(query.centre)) * sizes
+    sizes = norms + other_norms
+    exact = query.uniform and gallery.uniform  # scaled by a power of 2; otherwise each vector is itself rounded
+    return 2.0**-53 * _rounding(len(query.centre)) * (sizes if exact else sizes + means) * (sizes + means)

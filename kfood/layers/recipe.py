@@ -1,6 +1,7 @@
 """The recipe encoder of JNE, R2GAN and ACME: bi-LSTM over ingredients, hierarchical LSTM over instructions."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
@@ -19,6 +20,8 @@ class RecipeEncoderConfig:
         word_units: states of the word-level bi-LSTM of a sentence, each direction. 512 gives sentence vectors of
             1,024, half of skip-thought's width; unused with precomputed sentence vectors.
         instruction_units: states of the LSTM over sentences (1,024).
+        bag_of_words: also join the mean of the word vectors of each part, past the recurrences: with a thousand recipes
+            to learn from, word order is mostly noise. Off in the papers.
         dropout: rate on the joined recipe vector, training only.
         word_dropout: chance of a word to be read as unknown, training only.
     """
@@ -27,6 +30,7 @@ class RecipeEncoderConfig:
     ingredient_units: int = 300
     word_units: int = 512
     instruction_units: int = 1024
+    bag_of_words: bool = False
     dropout: float = 0.0
     word_dropout: float = 0.0
 
@@ -49,8 +53,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     needs_words = (
         spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs
     )
-    if needs_words:
-        words = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
+    words = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words") if needs_words else None
     if spec.ingredient_unit == "word":
         ingredient_table = words
     else:
@@ -77,6 +80,12 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     if schema.TITLE in inputs:
         tokens = dropout(inputs[schema.TITLE])
         parts.append(sentence(words(tokens), lengths(tokens)))
+
+    if config.bag_of_words:
+        for name, table in ((schema.INGREDIENTS, ingredient_table), (schema.INSTRUCTIONS, words), (schema.TITLE, words)):
+            if name in inputs:
+                tokens = ops.reshape(dropout(inputs[name]), (-1, 1, math.prod(inputs[name].shape[1:])))
+                parts.append(TokenMean(name=f"{name}_bag")(table(tokens), tokens)[:, 0])
 
     joined = keras.layers.Dropout(config.dropout)(ops.concatenate(parts, axis=-1))
     return keras.Model(inputs, keras.layers.Dense(size, activation="tanh", name="recipe_embedding")(joined), name="recipe")

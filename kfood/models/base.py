@@ -218,12 +218,13 @@ class RetrievalModel(keras.Model):
         return {
             "optimizers": {name: keras.saving.serialize_keras_object(o) for name, o in self.optimizers.items()},
             "jit_compile": self.jit_compile,
+            "run_eagerly": self.run_eagerly,
         }
 
     def compile_from_config(self, config):
         """The reverse of :meth:`get_compile_config`; the optimizers are built on their own phases' variables."""
         optimizers = {name: keras.saving.deserialize_keras_object(o) for name, o in config["optimizers"].items()}
-        self.compile(optimizers, jit_compile=config["jit_compile"])
+        self.compile(optimizers, jit_compile=config["jit_compile"], run_eagerly=config["run_eagerly"])
 
     @property
     def metrics(self):

@@ -1,0 +1,293 @@
+"""The parity gate: every exported file against the Keras model that it was made from.
+
+Each network runs on random inputs at several batch sizes and on the inputs at the edge of what it accepts (nothing but
+padding, every position filled, a single token; black, white, a ramp). A difference beyond the bound, or a number that
+is not finite, is a :class:`ParityError`: there is then no bundle.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kfood import schema
+from kfood.export import runtime
+from kfood.export.saved_model import Endpoint
+
+BOUND = 1e-4
+"""Largest difference allowed: absolute for embeddings, relative to the range of its output for a decoder."""
+
+BATCH_SIZES = (1, 3, 8)
+
+TEXT_BATCH = 24
+
+Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+class ParityError(ValueError):
+    """An exported file does not compute what the model computes."""
+
+
+def difference(expected: np.ndarray, received: np.ndarray, what: str, *, relative: bool = False) -> float:
+    """Largest difference of two arrays, refused beyond :data:`BOUND`.
+
+    Args:
+        expected: what Keras computed, float.
+        received: what the exported file computed.
+        what: names the comparison in the message.
+        relative: divide by the range of ``expected`` where that is greater than 1.
+
+    Returns:
+        The largest absolute (or relative) difference; 0 for empty arrays.
+
+    Raises:
+        ParityError: other shapes, a number that is not finite, or a difference beyond the bound.
+    """
+    expected, received = np.asarray(expected), np.asarray(received)
+    if expected.shape != received.shape:
+        raise ParityError(f"{what}: expected shape {list(expected.shape)}, received {list(received.shape)}.")
+    if not (np.isfinite(expected).all() and np.isfinite(received).all()):
+        raise ParityError(f"{what}: expected finite numbers, received NaN or infinity.")
+    scale = max(1.0, float(np.ptp(expected))) if relative else 1.0
+    error = float(np.abs(expected.astype(np.float64) - received).max()) / scale
+    if error > BOUND:
+        raise ParityError(f"{what}: expected a difference of at most {BOUND:g}, received {error:.3g}.")
+    return error
+
+
+def encoder_batches(
+    inputs: Mapping[str, tf.TensorSpec], spec: schema.RecipeSpec
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Inputs to try an encoder on: random ones at every batch size, then the edges.
+
+    Args:
+        inputs: names, shapes and dtypes of the encoder's inputs.
+        spec: vocabulary sizes.
+
+    Returns:
+        (description, name → array) of each batch.
+    """
+    generator = np.random.default_rng(0)
+    batches = [
+        (f"{size} random rows", {name: _random(name, size, tensor, spec, generator) for name, tensor in inputs.items()})
+        for size in BATCH_SIZES
+    ]
+    return [*batches, ("edge rows", {name: _edges(name, tensor, spec, generator) for name, tensor in inputs.items()})]
+
+
+def check_network(
+    endpoint: Endpoint, run: Run, batches: list[tuple[str, dict[str, np.ndarray]]], what: str, *, relative: bool
+) -> float:
+    """Compare an exported network with the Keras one.
+
+    Args:
+        endpoint: its function is the reference, run eagerly.
+        run: the exported network.
+        batches: as made by :func:`encoder_batches`.
+        what: names the exported network.
+        relative: as for :func:`difference`.
+
+    Returns:
+        The largest difference.
+    """
+    errors = []
+    for description, batch in batches:
+        expected = keras.ops.convert_to_numpy(endpoint.function(as_tensors(batch))[endpoint.output])
+        errors.append(difference(expected, run(batch), f"{what}, {description}", relative=relative))
+    return max(errors)
+
+
+def as_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    """Arrays → tensors, by name."""
+    return {name: tf.constant(array) for name, array in batch.items()}
+
+
+def onnx_run(proto: bytes) -> Run:
+    """The network of a serialized ONNX model, on the CPU.
+
+    Raises:
+        ParityError: onnxruntime cannot load or run it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base of their own
+        raise ParityError(f"onnxruntime cannot load the converted model: {error}") from error
+
+    def run(batch):
+        try:
+            return session.run(None, batch)[0]
+        except Exception as error:
+            raise ParityError(f"onnxruntime cannot run the converted model: {error}") from error
+
+    return run
+
+
+def sample_photos() -> list[bytes]:
+    """Three encoded photos of other shapes, lossless and not."""
+    generator = np.random.default_rng(1)
+    photos = []
+    for (height, width), kind in zip([(97, 301), (260, 64), (33, 33)], ["PNG", "JPEG", "PNG"], strict=True):
+        coarse = generator.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+        rows, columns = np.arange(height) * 4 // height, np.arange(width) * 5 // width
+        pixels = tf.constant(coarse[rows][:, columns])
+        photos.append((tf.io.encode_png if kind == "PNG" else tf.io.encode_jpeg)(pixels).numpy())
+    return photos
+
+
+def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[str]) -> list[dict]:
+    """Recipes of the vocabulary's words and of others, in any script, with empty lines, too long and too short."""
+    generator = np.random.default_rng(2)
+    known = [*words[:2000], "Zzyzx", "ÉCLAIR", "½", "日本", "naïve", "U+1F600 😀", "---", "3.5"]
+    names = [*ingredients[:2000], "Unknown Thing", " "]
+
+    def text(most):
+        return " ".join(generator.choice(known, generator.integers(0, most + 1)))
+
+    recipes = []
+    for _ in range(TEXT_BATCH):
+        lines = [text(2 * spec.ingredient_words) for _ in range(generator.integers(0, 2 * spec.ingredients))]
+        if spec.ingredient_unit == "name":
+            lines = list(generator.choice(names, len(lines)))
+        recipe = {
+            "title": text(2 * spec.title_words + 2),
+            "ingredients": [str(line) for line in [*lines, names[0] if names[0].strip() else "salt"]],
+        }
+        count = int(generator.integers(0, 2 * spec.instructions))
+        if spec.instruction_vectors:
+            recipe["instruction_vectors"] = generator.normal(size=(count, spec.instruction_vectors)).astype(np.float32)
+        else:
+            recipe["instructions"] = [text(2 * spec.instruction_words) for _ in range(count)]
+        recipes.append(recipe)
+    return recipes
+
+
+def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]:
+    """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0)."""
+    batch: dict[str, np.ndarray] = {}
+    for name in endpoint.inputs:
+        values = [recipe[name] for recipe in recipes]
+        if name == schema.TITLE:
+            batch[name] = np.array([value.encode() for value in values], object)
+            continue
+        most = max(len(value) for value in values)
+        if name == schema.INSTRUCTION_VECTORS:
+            batch[name] = np.stack([np.pad(value, [(0, most - len(value)), (0, 0)]) for value in values])
+            continue
+        padded = [[line.encode() for line in value] + [b""] * (most - len(value)) for value in values]
+        batch[name] = np.array(padded, object).reshape(len(recipes), most)
+    return batch
+
+
+def check_tokenizer(tokenizer, recipes: list[dict], endpoint: Endpoint, runtime_tokenizer) -> None:
+    """The runtime's ids against those of the TensorFlow tokenizer, which have to be equal.
+
+    Args:
+        tokenizer: :class:`kfood.data.text.RecipeTokenizer`.
+        recipes: texts to try.
+        endpoint: the text endpoint, for the names of its inputs.
+        runtime_tokenizer: :class:`kfood.export.runtime.RecipeTokenizer`.
+
+    Raises:
+        ParityError: an id differs.
+    """
+    batch = as_tensors(text_batch(recipes, endpoint))
+    nothing = tf.zeros((len(recipes), 0), tf.string)
+    expected = tokenizer(batch[schema.TITLE], batch[schema.INGREDIENTS], batch.get(schema.INSTRUCTIONS, nothing))
+    received = runtime_tokenizer(recipes)
+    for name, ids in expected.items():
+        wrong = np.argwhere((ids.numpy() != received[name]).reshape(len(recipes), -1).any(axis=1))
+        if len(wrong):
+            raise ParityError(
+                f"{name}: expected the training pipeline's token ids, received others in recipe {wrong[0, 0]}."
+            )
+
+
+def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[dict], text_inputs) -> dict[str, float]:
+    """The runtime on raw photos and texts, against the SavedModel's raw endpoints.
+
+    Photos are compared without loss (PNG): decoders of JPEG differ among themselves.
+
+    Args:
+        bundle: the finished bundle, opened by the runtime.
+        run: endpoint name → the SavedModel's function.
+        recipes: texts to try.
+        text_inputs: the same as inputs of a text endpoint.
+
+    Returns:
+        Endpoint name → largest difference.
+    """
+    errors = {}
+    photos = [photo for photo in sample_photos() if runtime_format(photo) == "PNG"]
+    for encoder in bundle.encoders:
+        for name, received in (
+            (f"encode_{encoder}_bytes", lambda encoder=encoder: bundle.encode_photos(photos, encoder=encoder)),
+            (f"encode_{encoder}_text", lambda encoder=encoder: bundle.encode_recipes(recipes, encoder=encoder)),
+        ):
+            if name in run:
+                inputs = {schema.IMAGE: np.array(photos, object)} if name.endswith("_bytes") else text_inputs
+                errors[name] = difference(run[name](inputs), received(), f"runtime, {name}")
+    return errors
+
+
+def runtime_format(photo: bytes) -> str | None:
+    """Pillow's name of the format of an encoded photo."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(photo)) as image:
+        return image.format
+
+
+def _random(name, size, tensor, spec, generator):
+    shape = (size, *tensor.shape.as_list()[1:])
+    if name == schema.IMAGE:
+        # Pictures with structure: pure noise looks the same to a network whatever the seed.
+        coarse = generator.uniform(0, 255, (size, 1 + shape[1] // 16, 1 + shape[2] // 16, 3))
+        fine = np.repeat(np.repeat(coarse, 16, axis=1), 16, axis=2)[:, : shape[1], : shape[2]]
+        return np.clip(fine + generator.normal(0, 20, shape), 0, 255).astype(np.float32)
+    if tensor.dtype.is_integer:
+        tokens = generator.integers(schema.UNKNOWN_ID, _vocabulary(name, spec), shape, dtype=np.int32)
+        return np.where(_present(shape, generator), tokens, schema.PADDING_ID).astype(np.int32)
+    values = generator.normal(size=shape).astype(np.float32)
+    if name == schema.INSTRUCTION_VECTORS:
+        values *= _present((*shape[:2], 1), generator)
+    return values
+
+
+def _edges(name, tensor, spec, generator):
+    shape = (3, *tensor.shape.as_list()[1:])
+    if name == schema.IMAGE:
+        edges = np.zeros(shape, np.float32)
+        edges[1] = 255
+        edges[2] = np.linspace(0, 255, shape[2], dtype=np.float32)[None, :, None]
+        return edges
+    if tensor.dtype.is_integer:
+        edges = generator.integers(schema.UNKNOWN_ID, _vocabulary(name, spec), shape, dtype=np.int32)
+    else:
+        edges = generator.normal(size=shape).astype(np.float32)
+    edges[0] = 0  # nothing at all
+    first = edges[2].flat[0]  # and only the first position
+    edges[2] = 0
+    edges[2].flat[0] = first
+    return edges
+
+
+def _present(shape, generator):
+    """Boolean array of ``shape``: on each axis after the first, a random number of leading positions."""
+    present = np.ones(shape, bool)
+    for axis in range(1, len(shape)):
+        lengths = generator.integers(0, shape[axis] + 1, shape[:axis])
+        positions = np.arange(shape[axis]).reshape([-1] + [1] * (len(shape) - axis - 1))
+        present &= positions < lengths.reshape(*lengths.shape, *[1] * (len(shape) - axis))
+    return present
+
+
+def _vocabulary(name, spec):
+    if name == schema.INGREDIENTS and spec.ingredient_unit == "name":
+        return spec.ingredient_vocabulary
+    return spec.word_vocabulary

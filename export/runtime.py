@@ -1,0 +1,628 @@
+"""Encode photos and recipes with a bundle: onnxruntime and NumPy alone, no TensorFlow and no Keras.
+
+Pillow is imported when a photo file is decoded, and not before. Nothing else of kfood is imported, so this file also
+works copied out of the package::
+
+    from kfood.export.runtime import Bundle
+
+    bundle = Bundle.open("BUNDLE")
+    photos = bundle.encode_photos(["soup.jpg"])  # float32 [1, bundle.embedding_size]
+    recipes = bundle.encode_recipes([{"title": "Soup", "ingredients": ["1 leek"], "instructions": ["Boil it."]}])
+    bundle.distances(photos, recipes)  # float32 [1, 1], small = near
+
+The input of an encoder is made here as in training: the same tokens of a recipe, id for id, and the same resized and
+cropped photo up to the rounding of float32 (and the photo decoder's, see :func:`decode_photo`).
+"""
+
+import functools
+import hashlib
+import io
+import json
+import math
+import pathlib
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+"""Version of the bundle's layout that this file reads."""
+
+MANIFEST = "kfood.json"
+
+MAX_PIXELS = 64_000_000
+"""A photo of more pixels (height × width) is refused from its header, before it is decoded."""
+
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
+
+_ASCII_TOKEN = re.compile("[0-9a-z]+")
+
+
+class Bundle:
+    """An exported model, ready to encode; open one with :meth:`Bundle.open`.
+
+    Networks are loaded when first used; each file that is read is checked against its sha256 in ``kfood.json``.
+
+    Attributes:
+        path: the folder.
+        manifest: content of ``kfood.json``.
+        sha256: sha256 (hex) of ``kfood.json``, which holds the sha256 of every other file: it identifies the bundle.
+        model: name of the model, e.g. ``"acme"``.
+        embedding_size: width of every embedding.
+        distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``: how embeddings are to be compared.
+        spec: shapes and vocabulary sizes, the fields of ``kfood.schema.RecipeSpec``.
+    """
+
+    def __init__(self, path, manifest, sha256, providers, threads):
+        self.path = path
+        self.manifest = manifest
+        self.sha256 = sha256
+        self.model: str = manifest["model"]
+        self.embedding_size: int = manifest["embedding_size"]
+        self.distance: str = manifest["distance"]
+        self.spec: dict[str, Any] = manifest["spec"]
+        self._providers = list(providers)
+        self._threads = threads
+        self._sessions: dict[str, Any] = {}
+
+    @classmethod
+    def open(
+        cls,
+        path: str | pathlib.Path,
+        *,
+        verify: bool = False,
+        providers: Sequence[str | tuple[str, dict]] = ("CPUExecutionProvider",),
+        threads: int = 0,
+    ) -> "Bundle":
+        """Open a bundle made by ``kfood export``.
+
+        Args:
+            path: the bundle's folder.
+            verify: check the sha256 of every file now, the SavedModel's included. Without it a file is checked
+                when it is read, and only presence and size of the others.
+            providers: onnxruntime's execution providers, most wanted first, e.g.
+                ``["CUDAExecutionProvider", "CPUExecutionProvider"]``.
+            threads: threads inside an operator; 0 lets onnxruntime choose.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            FileNotFoundError: no bundle there, or one of its files is missing.
+            ValueError: a damaged or changed file, or a bundle of another format.
+        """
+        path = pathlib.Path(path)
+        file = path / MANIFEST
+        if not file.is_file():
+            raise FileNotFoundError(f"{path}: expected a bundle made by `kfood export`, found no {MANIFEST} in it.")
+        content = file.read_bytes()
+        try:
+            manifest = json.loads(content)
+            received = manifest["format"]
+            files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file}: expected the description of a bundle, received {error!r}.") from error
+        if received != FORMAT:
+            raise ValueError(f"{file}: expected a bundle of format {FORMAT}, received format {received!r}.")
+        for name, (_, size) in files.items():
+            part = path / name
+            if not part.is_file():
+                raise FileNotFoundError(f"{path}: expected the file {name}, which {MANIFEST} lists, but it is missing.")
+            if part.stat().st_size != size:
+                raise ValueError(
+                    f"{part}: expected {size} bytes, received {part.stat().st_size}; the bundle is damaged."
+                )
+        if not isinstance(threads, int) or threads < 0:
+            raise ValueError(f"threads: expected 0 or a positive integer, received {threads!r}.")
+        bundle = cls(path, manifest, hashlib.sha256(content).hexdigest(), providers, threads)
+        if verify:
+            for name in files:
+                bundle.read(name)
+        return bundle
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders, e.g. ``("image", "recipe")``."""
+        return tuple(self.manifest["encoders"])
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Names of the decoders, e.g. ``("picture", "ingredients")``; may be empty."""
+        return tuple(self.manifest["decoders"])
+
+    def read(self, name: str) -> bytes:
+        """The content of a file of the bundle, checked against its sha256.
+
+        Args:
+            name: path inside the bundle, as listed in ``kfood.json``.
+
+        Raises:
+            ValueError: it is not the file that was exported.
+        """
+        entry = self.manifest["files"].get(name)
+        if entry is None:
+            raise ValueError(f"{self.path}: expected one of {sorted(self.manifest['files'])}, received {name!r}.")
+        content = (self.path / name).read_bytes()
+        received = hashlib.sha256(content).hexdigest()
+        if received != entry["sha256"]:
+            raise ValueError(
+                f"{self.path / name}: expected sha256 {entry['sha256'][:12]}…, received {received[:12]}…; "
+                "the file was changed after the export."
+            )
+        return content
+
+    def encode(self, encoder: str, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32) -> np.ndarray:
+        """Run an encoder on inputs that are ready for it.
+
+        Args:
+            encoder: one of :attr:`encoders`.
+            inputs: name → array ``[n, ...]``, exactly the names and shapes that ``kfood.json`` lists for the encoder.
+            batch_size: most rows that are computed at once.
+
+        Returns:
+            float32 ``[n, embedding_size]``.
+
+        Raises:
+            ValueError: an unknown encoder, or inputs of other names, shapes or types.
+        """
+        return self._run("encoders", encoder, inputs, batch_size)
+
+    def decode(self, decoder: str, embeddings: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+        """Run a decoder on embeddings of the encoder that it belongs to (``source`` in ``kfood.json``).
+
+        Args:
+            decoder: one of :attr:`decoders`.
+            embeddings: float32 ``[n, embedding_size]``.
+            batch_size: most rows that are computed at once.
+
+        Returns:
+            float32 ``[n, ...]``: ``"picture"``: ``[n, height, width, 3]`` in [0, 255]; ``"ingredients"``:
+            ``[n, names]`` probabilities, column ``j`` for line ``j`` (from 0) of ``vocabulary/ingredients.txt``.
+
+        Raises:
+            ValueError: an unknown decoder, or embeddings of another shape or type.
+        """
+        return self._run("decoders", decoder, {"embedding": np.asarray(embeddings)}, batch_size)
+
+    def encode_images(
+        self, images: np.ndarray | Iterable[np.ndarray], *, encoder: str = "image", batch_size: int = 32
+    ) -> np.ndarray:
+        """Encode decoded pictures of any size.
+
+        Args:
+            images: array ``[n, height, width, 3]``, or arrays ``[height, width, 3]`` of various sizes; uint8, or
+                float in [0, 255]. Each one goes through :func:`evaluation_transform`.
+            encoder: name of an encoder that takes images.
+            batch_size: pictures that are resized and encoded at once.
+
+        Returns:
+            float32 ``[n, embedding_size]``.
+
+        Raises:
+            ValueError: something that is not such a picture.
+        """
+        size = self._image_size(encoder)
+        transformed = (evaluation_transform(image, size, f"image {index}") for index, image in enumerate(images))
+        return self._encode_in_batches(encoder, "image", transformed, batch_size)
+
+    def encode_photos(
+        self,
+        photos: Iterable[str | pathlib.Path | bytes],
+        *,
+        encoder: str = "image",
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Encode photo files (needs Pillow).
+
+        Args:
+            photos: paths, or encoded photos as bytes; JPEG, PNG, WebP, BMP, or GIF (its first frame).
+            encoder: name of an encoder that takes images.
+            batch_size: photos that are decoded and encoded at once.
+
+        Returns:
+            float32 ``[n, embedding_size]``.
+
+        Raises:
+            OSError: a file that is not there or is not a readable photo.
+            ValueError: a photo of more than :data:`MAX_PIXELS` pixels.
+        """
+        size = self._image_size(encoder)
+        transformed = (evaluation_transform(decode_photo(photo), size) for photo in photos)
+        return self._encode_in_batches(encoder, "image", transformed, batch_size)
+
+    def encode_recipes(
+        self, recipes: Iterable[Mapping[str, Any]], *, encoder: str = "recipe", batch_size: int = 32
+    ) -> np.ndarray:
+        """Encode recipes given as text.
+
+        Args:
+            recipes: mappings with any of the keys ``title`` (a string), ``ingredients`` and ``instructions`` (lists of
+                strings). A model that reads precomputed sentence vectors needs ``instruction_vectors`` too: float
+                ``[sentences, width]``, or ``[]``. Ingredients are lines as written, or clean names for a model that
+                reads names (``spec["ingredient_unit"]``). What the model does not read is ignored.
+            encoder: name of an encoder that takes recipes.
+            batch_size: recipes that are tokenised and encoded at once.
+
+        Returns:
+            float32 ``[n, embedding_size]``.
+
+        Raises:
+            ValueError: an unknown key, a value of another type, or a recipe without a word that the model reads.
+        """
+        self._check_name("encoders", encoder)
+        embeddings = [np.zeros((0, self.embedding_size), np.float32)]
+        for start, chunk in _chunks(recipes, batch_size):
+            embeddings.append(self.encode(encoder, self.tokenizer(chunk, first=start), batch_size=batch_size))
+        return np.concatenate(embeddings)
+
+    def generate(self, recipes: Iterable[Mapping[str, Any]], *, decoder: str = "picture") -> np.ndarray:
+        """Encode recipes and decode their embeddings, e.g. into pictures.
+
+        Args:
+            recipes: as for :meth:`encode_recipes`.
+            decoder: name of a decoder whose source is an encoder of recipes.
+
+        Returns:
+            As :meth:`decode`.
+
+        Raises:
+            ValueError: as :meth:`encode_recipes`, or an unknown decoder, or one whose source is not recipes.
+        """
+        entry = self._check_name("decoders", decoder)
+        if entry["source"] != "recipe":
+            raise ValueError(
+                f"decoder: expected one that decodes recipe embeddings, received {decoder!r}, "
+                f"which decodes {entry['source']} embeddings; use decode()."
+            )
+        return self.decode(decoder, self.encode_recipes(recipes, encoder=entry["source"]))
+
+    def distances(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+        """Distances by :attr:`distance`; small always means near.
+
+        Args:
+            queries: float ``[m, embedding_size]``.
+            gallery: float ``[n, embedding_size]``.
+
+        Returns:
+            float32 ``[m, n]``: Euclidean distance, one minus the cosine, or minus the dot product.
+        """
+        queries, gallery = (np.asarray(array, np.float32) for array in (queries, gallery))
+        if self.distance == "dot":
+            return -(queries @ gallery.T)
+        if self.distance == "cosine":
+            queries, gallery = (
+                a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for a in (queries, gallery)
+            )
+            return 1 - queries @ gallery.T
+        squares = (queries**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * (queries @ gallery.T)
+        return np.sqrt(np.maximum(squares, 0))
+
+    @functools.cached_property
+    def tokenizer(self) -> "RecipeTokenizer":
+        """The bundle's tokeniser, with the vocabulary that the model was trained with."""
+        words, ingredients, characters = (
+            self.read(f"vocabulary/{name}.txt").decode().split("\n")[:-1]
+            for name in ("words", "ingredients", "characters")
+        )
+        return RecipeTokenizer(self.spec, words, ingredients, characters)
+
+    def _check_name(self, kind, name):
+        entries = self.manifest[kind]
+        if name not in entries:
+            raise ValueError(f"{kind[:-1]}: expected one of {sorted(entries)}, received {name!r}.")
+        return entries[name]
+
+    def _image_size(self, encoder):
+        inputs = self._check_name("encoders", encoder)["inputs"]
+        if list(inputs) != ["image"]:
+            raise ValueError(
+                f"encoder: expected one that takes an image, received {encoder!r}, which takes {list(inputs)}."
+            )
+        return inputs["image"]["shape"][1]
+
+    def _encode_in_batches(self, encoder, name, rows, batch_size):
+        embeddings = [np.zeros((0, self.embedding_size), np.float32)]
+        for _, chunk in _chunks(rows, batch_size):
+            embeddings.append(self.encode(encoder, {name: np.stack(chunk)}, batch_size=batch_size))
+        return np.concatenate(embeddings)
+
+    def _run(self, kind, name, inputs, batch_size):
+        entry = self._check_name(kind, name)
+        if set(inputs) != set(entry["inputs"]):
+            raise ValueError(f"{name}: expected the inputs {sorted(entry['inputs'])}, received {sorted(inputs)}.")
+        arrays = {key: _checked(name, key, inputs[key], wanted) for key, wanted in entry["inputs"].items()}
+        counts = {len(array) for array in arrays.values()}
+        if len(counts) != 1:
+            sizes = {key: len(array) for key, array in arrays.items()}
+            raise ValueError(f"{name}: expected inputs of the same number of rows, received {sizes}.")
+        (count,) = counts
+        if count == 0:
+            (output,) = entry["outputs"].values()
+            return np.zeros((0, *output["shape"][1:]), np.float32)
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, received {batch_size}.")
+        session = self._session(entry["file"])
+        parts = [
+            session.run(None, {key: array[start : start + batch_size] for key, array in arrays.items()})[0]
+            for start in range(0, count, batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def _session(self, file):
+        if file not in self._sessions:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self._threads
+            options.log_severity_level = 3  # errors; on machines without a GPU it warns about devices it cannot list
+            names = [provider if isinstance(provider, str) else provider[0] for provider in self._providers]
+            available = onnxruntime.get_available_providers()
+            unknown = [name for name in names if name not in available]
+            if unknown or not names:
+                raise ValueError(f"providers: expected some of {available}, received {names}.")
+            session = onnxruntime.InferenceSession(self.read(file), options, providers=self._providers)
+            if names[0] not in session.get_providers():  # onnxruntime falls back to the CPU with only a log line
+                raise ValueError(
+                    f"providers: expected {names[0]} to start, received {session.get_providers()}; "
+                    "its libraries or its device are missing."
+                )
+            self._sessions[file] = session
+        return self._sessions[file]
+
+
+class RecipeTokenizer:
+    """Recipes as Python values → int32 token arrays; the same ids as ``kfood.data.text.RecipeTokenizer``.
+
+    The token rule: lower the ASCII letters, then every run of letters and numbers (Unicode categories L and N) is a
+    token. Which characters those are comes from the bundle, since Python's own tables differ from version to version.
+
+    Args:
+        spec: fields of ``kfood.schema.RecipeSpec``.
+        words: word vocabulary, index ``i`` has id ``i + 2``; 0 is padding, 1 unknown.
+        ingredients: ingredient vocabulary, likewise.
+        characters: lines of ``vocabulary/characters.txt``: ranges ``first-last`` of code points in hexadecimal.
+    """
+
+    def __init__(
+        self, spec: Mapping[str, Any], words: Sequence[str], ingredients: Sequence[str], characters: Sequence[str]
+    ):
+        self.spec = spec
+        self._words = {token: index + 2 for index, token in enumerate(words)}
+        self._ingredients = {token: index + 2 for index, token in enumerate(ingredients)}
+        ranges = (line.split("-") for line in characters)
+        self._token = re.compile(
+            "[" + "".join(f"\\U{int(first, 16):08x}-\\U{int(last, 16):08x}" for first, last in ranges) + "]+"
+        )
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of a text, in order."""
+        if text.isascii():
+            return _ASCII_TOKEN.findall(text.lower())
+        # bytes.lower() lowers ASCII letters only; a lone surrogate survives the way there and back, as a separator.
+        return self._token.findall(text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass"))
+
+    def __call__(self, recipes: Sequence[Mapping[str, Any]], first: int = 0) -> dict[str, np.ndarray]:
+        """Tokenise recipes; lines without a token are skipped, then cut to the spec's limits.
+
+        Args:
+            recipes: as for :meth:`Bundle.encode_recipes`.
+            first: number of the first one, for messages.
+
+        Returns:
+            Name → int32 (``instruction_vectors``: float32) ``[n, ...]``, the inputs of a recipe encoder.
+
+        Raises:
+            ValueError: as :meth:`Bundle.encode_recipes`.
+        """
+        spec, count = self.spec, len(recipes)
+        outputs = {}
+        if spec["title_words"]:
+            outputs["title"] = np.zeros((count, spec["title_words"]), np.int32)
+        outputs["ingredients"] = np.zeros((count, spec["ingredients"], spec["ingredient_words"]), np.int32)
+        if spec["instruction_vectors"]:
+            outputs["instruction_vectors"] = np.zeros(
+                (count, spec["instructions"], spec["instruction_vectors"]), np.float32
+            )
+        else:
+            outputs["instructions"] = np.zeros((count, spec["instructions"], spec["instruction_words"]), np.int32)
+        for row, recipe in enumerate(recipes):
+            where = f"recipe {first + row}"
+            _check_recipe(recipe, where)
+            if "title" in outputs:
+                ids = self._word_ids(recipe.get("title", ""))[: spec["title_words"]]
+                outputs["title"][row, : len(ids)] = ids
+            if spec["ingredient_unit"] == "name":
+                names = (" ".join(self.tokens(name)) for name in recipe.get("ingredients", ()))
+                ids = [self._ingredients.get(name, 1) for name in names if name][: spec["ingredients"]]
+                outputs["ingredients"][row, : len(ids), 0] = ids
+            else:
+                self._fill(outputs["ingredients"][row], recipe.get("ingredients", ()))
+            if "instructions" in outputs:
+                self._fill(outputs["instructions"][row], recipe.get("instructions", ()))
+            else:
+                if "instruction_vectors" not in recipe:
+                    raise ValueError(
+                        f"{where}: expected instruction_vectors (this model reads precomputed sentence vectors, "
+                        f"[] where there are none), received {', '.join(recipe) or 'nothing'}."
+                    )
+                self._fill_vectors(outputs["instruction_vectors"][row], recipe["instruction_vectors"], where)
+            if not any(array[row].any() for array in outputs.values()):
+                raise ValueError(f"{where}: expected at least one word in {' or '.join(outputs)}, received none.")
+        return outputs
+
+    def _word_ids(self, text):
+        return [self._words.get(token, 1) for token in self.tokens(text)]
+
+    def _fill(self, rows, lines):
+        used = 0
+        for line in lines:
+            if used == len(rows):
+                break
+            ids = self._word_ids(line)[: rows.shape[1]]
+            rows[used, : len(ids)] = ids
+            used += bool(ids)
+
+    @staticmethod
+    def _fill_vectors(rows, vectors, where):
+        vectors = np.asarray(vectors, np.float32)
+        if not vectors.size:
+            return
+        if vectors.ndim != 2 or vectors.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"{where}: expected instruction_vectors [sentences, {rows.shape[1]}], received {list(vectors.shape)}."
+            )
+        rows[: len(vectors)] = vectors[: len(rows)]
+
+
+def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
+    """Decode a photo with Pillow.
+
+    Pillow's JPEG decoder is libjpeg's accurate one. TensorFlow's default is the fast one, whose pixels differ by a few
+    levels of 255.
+
+    Args:
+        photo: a path, or an encoded photo: JPEG, PNG, WebP, BMP, or GIF (its first frame).
+
+    Returns:
+        uint8 ``[height, width, 3]``, RGB, upright: turned as the camera's mark (EXIF) says, as ``kfood prepare`` does.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: not a readable photo.
+        ValueError: more than :data:`MAX_PIXELS` pixels.
+    """
+    from PIL import Image, ImageOps
+
+    where = f"photo of {len(photo)} bytes" if isinstance(photo, bytes) else str(photo)
+    source: Any = io.BytesIO(photo) if isinstance(photo, bytes) else photo
+    if not isinstance(photo, bytes) and not pathlib.Path(photo).is_file():
+        raise FileNotFoundError(f"{where}: expected a photo, found no such file.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
+        try:
+            opened = Image.open(source, formats=PHOTO_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received more ({error}).") from error
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's plugins raise all of these on damaged headers
+            raise OSError(
+                f"{where}: expected a photo ({', '.join(PHOTO_FORMATS)}), received something else."
+            ) from error
+    with opened as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received {width:,} × {height:,}.")
+        try:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise OSError(
+                f"{where}: expected a whole {image.format} photo, received a damaged one ({error})."
+            ) from error
+
+
+def resized_short_side(size: int) -> int:
+    """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
+    return round(size * 256 / 224)
+
+
+def evaluation_transform(image: np.ndarray, size: int, where: str = "image") -> np.ndarray:
+    """Resize (bilinear, antialiased) so that the short side is :func:`resized_short_side`, and take the centre.
+
+    Each side becomes ``floor(side * target / short + 1/2)``, the crop starts at ``(resized - size) // 2``; only the
+    pixels of the crop are computed. This is ``kfood.data.images.evaluation_transform`` up to the rounding of float32.
+
+    Args:
+        image: ``[height, width, 3]``, uint8, or float in [0, 255].
+        size: side of the result, pixels.
+        where: the picture's name in a message.
+
+    Returns:
+        float32 ``[size, size, 3]`` in [0, 255].
+
+    Raises:
+        ValueError: another shape or type, or values outside [0, 255].
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"{where}: expected [height, width, 3], received {list(image.shape)}.")
+    if image.dtype != np.uint8:
+        if not np.issubdtype(image.dtype, np.floating):
+            raise ValueError(f"{where}: expected uint8 or float, received {image.dtype}.")
+        low, high = image.min(), image.max()
+        if not (low >= 0 and high <= 255):  # written so that NaN fails
+            raise ValueError(f"{where}: expected values from 0 to 255, received values from {low} to {high}.")
+    short = min(image.shape[:2])
+    target = resized_short_side(size)
+    for axis in (0, 1):
+        side = image.shape[axis]
+        resized = (2 * side * target + short) // (2 * short)
+        image = _resample(image, axis, resized, (resized - size) // 2, size)
+    return image
+
+
+def _resample(image, axis, resized, start, size):
+    """Positions ``start`` … ``start + size - 1`` of ``axis`` resized to ``resized``, as float32."""
+    side = image.shape[axis]
+    scale = side / resized
+    reach = max(scale, 1.0)  # the triangle's half width in source pixels: wider than a pixel where it shrinks
+    centres = (start + np.arange(size) + 0.5) * scale
+    first = np.maximum(np.ceil(centres - reach - 0.5).astype(int), 0)
+    taps = min(2 * math.ceil(reach) + 1, side)
+    sources = first[:, None] + np.arange(taps)
+    weights = np.maximum(1 - np.abs(sources + 0.5 - centres[:, None]) / reach, 0) * (sources < side)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    sources = np.minimum(sources, side - 1)
+    shape = [1, 1, 1]
+    shape[axis] = size
+    result = 0.0
+    for tap in range(taps):
+        result = result + np.take(image, sources[:, tap], axis=axis) * weights[:, tap].reshape(shape)
+    return result
+
+
+def _check_recipe(recipe, where):
+    if not isinstance(recipe, Mapping):
+        raise ValueError(
+            f"{where}: expected a mapping with {', '.join(RECIPE_KEYS)}, received {type(recipe).__name__}."
+        )
+    unknown = sorted(str(key) for key in recipe if key not in RECIPE_KEYS)
+    if unknown:
+        raise ValueError(f"{where}: expected the keys {', '.join(RECIPE_KEYS)}, received {', '.join(unknown)}.")
+    if not isinstance(recipe.get("title", ""), str):
+        raise ValueError(f"{where}: expected title to be a string, received {type(recipe['title']).__name__}.")
+    for key in ("ingredients", "instructions"):
+        lines = recipe.get(key, [])
+        if isinstance(lines, (str, bytes)) or not isinstance(lines, Sequence):
+            raise ValueError(f"{where}: expected {key} to be a list of strings, received {type(lines).__name__}.")
+        wrong = [line for line in lines if not isinstance(line, str)]
+        if wrong:
+            raise ValueError(
+                f"{where}: expected {key} to be a list of strings, received one with {wrong[0]!r:.60} in it."
+            )
+
+
+def _checked(name, key, array, wanted):
+    array = np.asarray(array)
+    dtype, shape = np.dtype(wanted["dtype"]), wanted["shape"]
+    compatible = np.issubdtype(array.dtype, np.integer) if dtype.kind == "i" else array.dtype.kind in "fu"
+    if array.ndim != len(shape) or list(array.shape[1:]) != shape[1:] or not compatible:
+        expected = ", ".join(["n", *map(str, shape[1:])])
+        raise ValueError(f"{name}: expected {key} {dtype} [{expected}], received {array.dtype} {list(array.shape)}.")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _chunks(rows, size):
+    """(number of the first row, list of at most ``size`` rows) until the rows end."""
+    if size < 1:
+        raise ValueError(f"batch_size: expected at least 1, received {size}.")
+    chunk, start = [], 0
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield start, chunk
+            start, chunk = start + size, []
+    if chunk:
+        yield start, chunk

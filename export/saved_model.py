@@ -1,0 +1,210 @@
+"""A model's endpoints, and the SavedModel that holds them.
+
+========================= ================================================================ ==========================
+endpoint                  inputs                                                           output
+========================= ================================================================ ==========================
+``encode_<encoder>``      the encoder's own: ``image`` float32 [batch, side, side, 3] in   ``embedding`` float32
+                          [0, 255], or a recipe's int32 tokens                             [batch, embedding_size]
+``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos             the same
+``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same
+                          ``instructions`` string [batch, m], ``""`` where there are fewer
+``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
+                                                                                           [batch, …]
+========================= ================================================================ ==========================
+
+A ``_bytes`` endpoint exists for each encoder that takes a photo, a ``_text`` endpoint for each one that takes a recipe.
+``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+
+import keras
+import tensorflow as tf
+
+from kfood import schema
+from kfood.data import images
+from kfood.data.text import RecipeTokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """One function of the exported model.
+
+    Attributes:
+        name: under which it is exported.
+        function: dict of tensors → dict with one tensor.
+        inputs: name → shape and dtype, the batch axis open.
+        output: name of the tensor that it returns.
+    """
+
+    name: str
+    function: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+    output: str
+
+    @functools.cached_property
+    def concrete(self):
+        """The traced function; its one argument is the dict of inputs."""
+        function = tf.function(self.function, input_signature=[self.inputs], autograph=False)
+        return function.get_concrete_function()
+
+
+def network_inputs(network: keras.Model) -> dict[str, tf.TensorSpec]:
+    """Inputs of a functional model that is called with a dict.
+
+    Raises:
+        ValueError: a model of another kind, or an input whose shape is open beyond the batch axis.
+    """
+    if not isinstance(getattr(network, "input", None), dict):
+        raise ValueError(f"{network.name}: expected a functional model called with a dict of its inputs.")
+    inputs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in network.input.items()}
+    for name, spec in inputs.items():
+        if None in spec.shape.as_list()[1:]:
+            raise ValueError(
+                f"{network.name}: expected every axis of {name} but the first to be fixed, received {spec.shape}."
+            )
+    return inputs
+
+
+def takes_photo(inputs: Mapping[str, tf.TensorSpec], spec: schema.RecipeSpec) -> bool:
+    """Whether these are the inputs of an encoder of photos."""
+    return _shapes(inputs) == spec.image_inputs()
+
+
+def takes_recipe(inputs: Mapping[str, tf.TensorSpec], spec: schema.RecipeSpec) -> bool:
+    """Whether these are the inputs of an encoder of recipes."""
+    return _shapes(inputs) == spec.recipe_inputs()
+
+
+def tensor_endpoints(model) -> dict[str, Endpoint]:
+    """Endpoints that are networks alone, ``encode_<encoder>`` and ``decode_<decoder>``; each one is an ONNX file too.
+
+    Args:
+        model: has ``encoders``, ``decoders`` and ``embedding_size``.
+    """
+    endpoints = [_encoder_endpoint(name, encoder) for name, encoder in model.encoders.items()]
+    endpoints += [_decoder_endpoint(name, model, decoder.network) for name, decoder in model.decoders.items()]
+    return {endpoint.name: endpoint for endpoint in endpoints}
+
+
+def raw_endpoints(model, tokenizer: RecipeTokenizer) -> dict[str, Endpoint]:
+    """Endpoints that take what a user has: ``encode_<encoder>_bytes`` and ``encode_<encoder>_text``.
+
+    Args:
+        model: has ``encoders`` and ``spec``.
+        tokenizer: with the model's vocabulary.
+    """
+    endpoints = {}
+    for name, encoder in model.encoders.items():
+        inputs = network_inputs(encoder)
+        if takes_photo(inputs, model.spec):
+            endpoint = _bytes_endpoint(f"encode_{name}_bytes", encoder, model.spec)
+        elif takes_recipe(inputs, model.spec):
+            endpoint = _text_endpoint(f"encode_{name}_text", encoder, tokenizer)
+        else:
+            continue
+        endpoints[endpoint.name] = endpoint
+    return endpoints
+
+
+def write_saved_model(path: str | pathlib.Path, endpoints: Mapping[str, Endpoint], tokenizer: RecipeTokenizer) -> None:
+    """Write endpoints as a SavedModel; the first one is also its ``serving_default``.
+
+    Args:
+        path: folder to make, ending in a version number for TensorFlow Serving.
+        endpoints: what to write.
+        tokenizer: whose lookup tables the endpoints use.
+    """
+    archive = keras.export.ExportArchive()
+    archive.track(tokenizer)
+    for endpoint in endpoints.values():
+        archive.add_endpoint(endpoint.name, endpoint.function, input_signature=[endpoint.inputs])
+    archive.write_out(str(path), verbose=False)
+
+
+@contextlib.contextmanager
+def portable(model) -> Iterator[None]:
+    """While it lasts, recurrent layers are traced without cuDNN, so that the graph runs on any device.
+
+    Raises:
+        ValueError: a layer that does not compute in float32.
+    """
+    networks = [*model.encoders.values(), *(decoder.network for decoder in model.decoders.values())]
+    layers = [layer for network in networks for layer in network._flatten_layers()]
+    for layer in layers:
+        if layer.compute_dtype not in ("float32", None):
+            raise ValueError(
+                f"{layer.name}: expected a layer that computes in float32, received {layer.compute_dtype}; "
+                "build the model without mixed precision to export it."
+            )
+    before = {id(layer): (layer, layer.use_cudnn) for layer in layers if hasattr(layer, "use_cudnn")}
+    for layer, _ in before.values():
+        layer.use_cudnn = False
+    try:
+        yield
+    finally:
+        for layer, use_cudnn in before.values():
+            layer.use_cudnn = use_cudnn
+
+
+def _shapes(inputs):
+    return {name: (tuple(spec.shape.as_list()[1:]), spec.dtype.name) for name, spec in inputs.items()}
+
+
+def _encoder_endpoint(name, encoder):
+    def encode(inputs):
+        return {"embedding": encoder(inputs, training=False)}
+
+    return Endpoint(f"encode_{name}", encode, network_inputs(encoder), "embedding")
+
+
+def _decoder_endpoint(name, model, network):
+    def decode(inputs):
+        return {name: network(inputs["embedding"], training=False)}
+
+    inputs = {"embedding": tf.TensorSpec([None, model.embedding_size], tf.float32, "embedding")}
+    return Endpoint(f"decode_{name}", decode, inputs, name)
+
+
+def _bytes_endpoint(name, encoder, spec):
+    def encode(inputs):
+        def prepare(data):
+            return images.evaluation_transform(images.decode_image(data), spec.image_size)
+
+        photos = tf.map_fn(prepare, inputs[schema.IMAGE], fn_output_signature=tf.float32)
+        photos = tf.ensure_shape(photos, [None, spec.image_size, spec.image_size, 3])
+        return {"embedding": encoder({schema.IMAGE: photos}, training=False)}
+
+    return Endpoint(name, encode, {schema.IMAGE: tf.TensorSpec([None], tf.string, schema.IMAGE)}, "embedding")
+
+
+def _text_endpoint(name, encoder, tokenizer):
+    spec = tokenizer.spec
+    inputs = {
+        schema.TITLE: tf.TensorSpec([None], tf.string, schema.TITLE),
+        schema.INGREDIENTS: tf.TensorSpec([None, None], tf.string, schema.INGREDIENTS),
+        schema.INSTRUCTIONS: tf.TensorSpec([None, None], tf.string, schema.INSTRUCTIONS),
+    }
+    if spec.instruction_vectors:
+        vectors = tf.TensorSpec([None, None, spec.instruction_vectors], tf.float32, schema.INSTRUCTION_VECTORS)
+        inputs[schema.INSTRUCTION_VECTORS] = vectors
+        del inputs[schema.INSTRUCTIONS]
+
+    def encode(inputs):
+        title, ingredients = inputs[schema.TITLE], inputs[schema.INGREDIENTS]
+        no_lines = tf.zeros_like(ingredients[:, :0])
+        tokens = tokenizer(title, ingredients, inputs.get(schema.INSTRUCTIONS, no_lines))
+        if spec.instruction_vectors:
+            vectors = inputs[schema.INSTRUCTION_VECTORS][:, : spec.instructions]
+            missing = spec.instructions - tf.shape(vectors)[1]
+            vectors = tf.pad(vectors, [[0, 0], [0, missing], [0, 0]])
+            tokens[schema.INSTRUCTION_VECTORS] = tf.ensure_shape(
+                vectors, [None, spec.instructions, spec.instruction_vectors]
+            )
+        return {"embedding": encoder(tokens, training=False)}
+
+    return Endpoint(name, encode, inputs, "embedding")

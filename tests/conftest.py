@@ -1,0 +1,104 @@
+"""Shared by all tests: quiet TensorFlow, the folder of real data where there is one, a tiny batch."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from kfood import schema
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """Folder of real data; skips where it is absent."""
+    folder = pathlib.Path(os.environ.get("KFOOD_SHARED", pathlib.Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"real data absent: no {folder / 'data'} (set KFOOD_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def tiny_spec() -> schema.RecipeSpec:
+    """Shapes small enough for a test."""
+    return schema.RecipeSpec(
+        image_size=32,
+        ingredients=4,
+        ingredient_words=3,
+        instructions=3,
+        instruction_words=5,
+        title_words=4,
+        word_vocabulary=30,
+        ingredient_vocabulary=12,
+        classes=5,
+    )
+
+
+def random_tokens(rng, shape, vocabulary):
+    """Int32 ids of ``shape``, padded on the right along the last axis; every row has at least one."""
+    tokens = rng.integers(1, vocabulary, shape)
+    lengths = rng.integers(1, shape[-1] + 1, shape[:-1])
+    tokens[np.arange(shape[-1]) >= lengths[..., None]] = 0
+    return tokens.astype("int32")
+
+
+@pytest.fixture
+def tiny_batch(rng, tiny_spec):
+    """Eight pairs of ``tiny_spec``, each recipe with its own words."""
+    spec, n = tiny_spec, 8
+    return {
+        schema.IMAGE: rng.uniform(0, 255, (n, 32, 32, 3)).astype("float32"),
+        schema.TITLE: random_tokens(rng, (n, spec.title_words), spec.word_vocabulary),
+        schema.INGREDIENTS: random_tokens(rng, (n, spec.ingredients, spec.ingredient_words), spec.word_vocabulary),
+        schema.INSTRUCTIONS: random_tokens(rng, (n, spec.instructions, spec.instruction_words), spec.word_vocabulary),
+        schema.INGREDIENT_IDS: random_tokens(rng, (n, spec.ingredients), spec.ingredient_vocabulary),
+        schema.CLASS_ID: rng.integers(0, spec.classes, n).astype("int32"),
+    }
+
+
+@pytest.fixture(scope="session")
+def kitchen(tmp_path_factory) -> pathlib.Path:
+    """A small synthetic kitchen, prepared as a user would."""
+    from kfood.tools.main import main
+
+    folder = tmp_path_factory.mktemp("kitchen") / "data"
+    assert main(["prepare", "kitchen", "--out", str(folder), "--pairs", "80", "--size", "64"]) == 0
+    return folder
+
+
+TINY_RUN = (
+    "image_encoder.widths=4,8",
+    "recipe_encoder.word_size=6",
+    "recipe_encoder.ingredient_units=4",
+    "recipe_encoder.word_units=3",
+    "recipe_encoder.instruction_units=5",
+    "embedding_size=16",
+    "picture_size=16",
+    "picture_width=4",
+    "discriminator_width=4",
+    "condition_size=6",
+    "noise_size=4",
+    "spec.image_size=32",
+    "training.batch_size=16",
+)
+"""Overrides that make ``small`` train in seconds."""
+
+
+@pytest.fixture(scope="session")
+def tiny_run(kitchen, tmp_path_factory) -> pathlib.Path:
+    """ACME, all its parts, trained for two epochs on the small kitchen."""
+    from kfood.tools.main import main
+
+    run = tmp_path_factory.mktemp("run") / "acme"
+    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "2", *arguments]) == 0
+    return run

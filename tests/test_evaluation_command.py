@@ -1,0 +1,151 @@
+"""``kfood evaluate`` from a run and a prepared dataset to the two files, and what it refuses."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from kfood.tools import bench, evaluate, main
+
+from kfood import schema
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A small synthetic kitchen; its test split has a tenth of the pairs."""
+    from kfood.tools import prepare
+
+    path = tmp_path_factory.mktemp("kitchen") / "data"
+    prepare.run(prepare.Kitchen(out=path, pairs=200, size=64))
+    return path
+
+
+class Encoder:
+    """Mean of a feature over each row, as a two-dimensional embedding."""
+
+    def __init__(self, feature):
+        self.feature = feature
+        self.input = {feature: None}
+
+    def predict_on_batch(self, inputs):
+        values = np.asarray(inputs[self.feature], np.float32)
+        mean = values.reshape(len(values), -1).mean(axis=1)
+        return np.stack([mean, np.sin(mean)], axis=1)
+
+
+@pytest.fixture
+def run_folder(data, tmp_path, monkeypatch):
+    """A run folder whose model is two fakes."""
+    from kfood.data.dataset import open_dataset
+
+    dataset = open_dataset(data)
+    model = types.SimpleNamespace(
+        encoders={"image": Encoder(schema.IMAGE), "recipe": Encoder(schema.INGREDIENTS)},
+        decoders={},
+        distance="cosine",
+        spec=dataset.spec(image_size=24),
+    )
+    loaded = []
+
+    def load_run(run, weights):
+        loaded.append((run, weights))
+        return model
+
+    monkeypatch.setattr("kfood.models.load_run", load_run)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = {"model": "acme", "data": {"fingerprint": dataset.fingerprint}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder, loaded
+
+
+def test_run_to_report(run_folder, data, capsys):
+    folder, loaded = run_folder
+    assert main.main(["evaluate", str(folder), "--data", str(data), "--batch-size", "7", "--weights", "last"]) == 0
+    assert loaded == [(folder, "last")]
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["protocol"]["gallery"], report["protocol"]["subsets"]) == (20, 1)
+    assert report["protocol"]["distance"] == "cosine"
+    assert report["data"]["name"] == "kitchen"
+    assert report["data"]["split"] == "test"
+    assert report["model"] == {"name": "acme", "run": "run", "weights": "last", "embedding_size": 2}
+    assert set(report["seconds"]) == {"embedding", "ranking"}
+    for figures in report["directions"].values():
+        assert 1 <= figures["MedR"]["mean"] <= 20
+        assert figures["R@10"]["mean"] >= figures["R@5"]["mean"] >= figures["R@1"]["mean"]
+    assert "data:image/jpeg" in (folder / "report.html").read_text()
+    printed = capsys.readouterr().out
+    assert "image → recipe" in printed
+    assert "report.html" in printed
+
+
+def test_protocol_and_place_are_chosen(run_folder, data, tmp_path):
+    folder, _ = run_folder
+    out = tmp_path / "elsewhere"
+    arguments = ["--gallery", "5", "--subsets", "3", "--seed", "4", "--sampling", "disjoint", "--rank-origin", "0"]
+    assert main.main(["evaluate", str(folder), "--data", str(data), "--out", str(out), *arguments]) == 0
+    protocol = json.loads((out / "report.json").read_text())["protocol"]
+    assert (protocol["gallery"], protocol["subsets"], protocol["seed"]) == (5, 3, 4)
+    assert (protocol["sampling"], protocol["rank_origin"]) == ("disjoint", 0)
+    assert not (folder / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gallery", "21"], "gallery: expected at most 20, the pairs of the split, received 21"),
+        (["--split", "tests"], "split: expected one of train, val, test, received 'tests'"),
+        (["--batch-size", "0"], "batch size: expected at least 1, received 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(run_folder, data, capsys, arguments, message):
+    folder, _ = run_folder
+    assert main.main(["evaluate", str(folder), "--data", str(data), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "report.json").exists()
+
+
+def test_another_vocabulary_is_refused(run_folder, data, capsys):
+    folder, loaded = run_folder
+    (folder / "config.json").write_text(json.dumps({"model": "acme", "data": {"fingerprint": "0" * 64}}))
+    assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
+    assert "expected a dataset with the vocabulary that" in capsys.readouterr().err
+    assert not loaded
+    (folder / "config.json").unlink()
+    assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
+    assert "Expected a run folder with config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "pairs", "gallery", "subsets"),
+    [
+        ({}, 300, None, 1),  # smaller than the default gallery: the whole split, once
+        ({}, 1000, None, 1),
+        ({}, 1001, 1000, 10),
+        ({"gallery": 1000}, 51_304, 1000, 10),
+        ({"gallery": 10_000, "subsets": 5}, 51_304, 10_000, 5),
+        ({"gallery": 300}, 300, None, 1),
+        ({"gallery": 100, "subsets": 1}, 300, 100, 1),
+    ],
+)
+def test_default_protocol(tmp_path, given, pairs, gallery, subsets):
+    protocol = evaluate.protocol_for(evaluate.Evaluate(run=tmp_path, data=tmp_path, **given), pairs)
+    assert (protocol.gallery, protocol.subsets) == (gallery, subsets)
+
+
+def test_bench_prints_its_figures(capsys):
+    assert main.main(["bench", "evaluation", "--n", "300", "--dim", "16", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("both products, s", "ranks_both / products", "peak memory, GB"):
+        assert name in printed
+    with pytest.raises(SystemExit, match="2"):
+        main.main(["bench", "evaluation", "--n", "0"])
+    assert "--n: expected at least 1, received 0" in capsys.readouterr().err
+
+
+def test_bench_figures_belong_together():
+    figures = bench.measure_evaluation(bench.Evaluation(n=200, dim=8, repeats=2, vectors="related"))
+    assert figures["ranks_both / products"] == figures["ranks_both, s"] / figures["both products, s"]
+    assert all(value > 0 for value in figures.values())

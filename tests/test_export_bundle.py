@@ -1,0 +1,421 @@
+"""A bundle from end to end: its files against the Keras model, and what happens when one of them is wrong."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from export_model import INGREDIENTS, WORDS, make_model, make_run, make_spec
+
+from kfood.data import images
+from kfood.data.text import RecipeTokenizer
+from kfood.export import parity
+from kfood.export import runtime as kfood_runtime
+from kfood.export.bundle import export_bundle
+from kfood.export.onnx import ConversionError, convert
+from kfood.export.saved_model import Endpoint, portable, tensor_endpoints
+from kfood.layers.recurrent import FinalStates
+
+RECIPES = [
+    {"title": "Leek soup", "ingredients": ["2 leeks", "salt"], "instructions": ["Boil the leek.", "!", "Salt"]},
+    {"title": "", "ingredients": [], "instructions": ["CAFÉ 日本 ½ cup"]},
+    {"title": "Onion", "ingredients": ["salt"] * 30, "instructions": []},
+]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(model, bundle folder, what export_bundle returned)."""
+    folder = tmp_path_factory.mktemp("export")
+    model = make_model()
+    run = make_run(folder / "run")
+    report = {
+        "model": {"weights": "best"},
+        "data": {"name": "kitchen", "split": "test"},
+        "protocol": {"gallery": 200},
+        "directions": {"image_to_recipe": {"MedR": {"mean": 3.5, "std": 0.5}, "R@1": {"mean": 0.25, "std": 0.125}}},
+    }
+    (run / "report.json").write_text(json.dumps(report))
+    return model, folder / "bundle", export_bundle(model, run, folder / "bundle")
+
+
+@pytest.fixture
+def bundle(exported):
+    return kfood_runtime.Bundle.open(exported[1], verify=True)
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported[1], tmp_path / "copy")
+
+
+def padded(lines):
+    most = max(map(len, lines))
+    return tf.constant([[*line, *[""] * (most - len(line))] for line in lines])
+
+
+def keras_recipes(model, recipes):
+    tokenizer = RecipeTokenizer(model.spec, WORDS, INGREDIENTS)
+    columns = {name: [recipe[name] for recipe in recipes] for name in ("title", "ingredients", "instructions")}
+    tokens = tokenizer(tf.constant(columns["title"]), padded(columns["ingredients"]), padded(columns["instructions"]))
+    return model.encoders["recipe"](tokens, training=False).numpy()
+
+
+def photos():
+    pixels = np.random.default_rng(3).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
+    return [tf.io.encode_png(picture).numpy() for picture in pixels]
+
+
+def keras_photos(model, encoded):
+    ready = [images.evaluation_transform(images.decode_image(data), model.spec.image_size) for data in encoded]
+    return model.encoders["image"]({"image": tf.stack(ready)}, training=False).numpy()
+
+
+def test_manifest_describes_the_model_and_every_file(exported):
+    model, folder, manifest = exported
+    assert json.loads((folder / "kfood.json").read_text()) == manifest
+    assert (manifest["model"], manifest["embedding_size"], manifest["distance"]) == ("fake", 6, "cosine")
+    assert manifest["dataset"]["name"] == "kitchen"
+    assert manifest["spec"]["word_vocabulary"] == len(WORDS) + 2
+    assert list(manifest["encoders"]["recipe"]["inputs"]) == list(model.spec.recipe_inputs())
+    assert manifest["decoders"]["picture"]["outputs"]["picture"]["shape"] == [None, 4, 4, 3]
+    on_disk = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert set(manifest["files"]) == on_disk - {"kfood.json"}
+    assert set(manifest["endpoints"]) == {
+        *("encode_image", "encode_image_bytes", "encode_recipe", "encode_recipe_text"),
+        *("decode_picture", "decode_ingredients"),
+    }
+    errors = [*manifest["parity"]["onnx"].values(), *manifest["parity"]["saved_model"].values()]
+    assert len(errors) == 10
+    assert max(errors) <= 1e-4
+    assert set(manifest["parity"]["runtime"]) == {"encode_image_bytes", "encode_recipe_text"}
+
+
+def test_card_has_results_and_endpoints(exported):
+    card = (exported[1] / "card.md").read_text()
+    assert "| image_to_recipe | 3.5 ± 0.5 | 25.0 ± 12.5 % |" in card
+    assert "`encode_recipe_text`" in card
+
+
+def test_card_snippets_run(exported, tmp_path, monkeypatch):
+    card = (exported[1] / "card.md").read_text()
+    (tmp_path / "photo.jpg").write_bytes(photos()[0])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "BUNDLE").symlink_to(exported[1])
+    snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(snippets) == 4
+    ready = {
+        name: np.zeros([2, *shape], dtype)
+        for inputs in (exported[0].spec.image_inputs(), exported[0].spec.recipe_inputs())
+        for name, (shape, dtype) in inputs.items()
+    }
+    for snippet in snippets:
+        exec(compile(snippet, "card.md", "exec"), dict(ready))
+
+
+def test_runtime_encodes_raw_recipes_and_photos_as_keras(exported, bundle):
+    model = exported[0]
+    np.testing.assert_allclose(bundle.encode_recipes(RECIPES), keras_recipes(model, RECIPES), atol=1e-5)
+    np.testing.assert_allclose(bundle.encode_photos(photos()), keras_photos(model, photos()), atol=1e-5)
+    np.testing.assert_array_equal(bundle.encode_recipes(RECIPES, batch_size=2), bundle.encode_recipes(RECIPES))
+    assert bundle.encode_recipes([]).shape == bundle.encode_images([]).shape == (0, 6)
+
+
+def test_runtime_decodes_as_keras(exported, bundle):
+    embeddings = bundle.encode_recipes(RECIPES)
+    expected = exported[0].decoders["picture"].network(embeddings).numpy()
+    np.testing.assert_allclose(bundle.generate(RECIPES), expected, atol=1e-3)  # of a range of 255
+    assert bundle.decode("ingredients", embeddings).shape == (3, len(INGREDIENTS))
+
+
+def test_saved_model_endpoints_by_keyword(exported):
+    model, folder, _ = exported
+    signatures = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures
+    received = signatures["encode_recipe_text"](
+        title=tf.constant([recipe["title"] for recipe in RECIPES]),
+        ingredients=padded([recipe["ingredients"] for recipe in RECIPES]),
+        instructions=padded([recipe["instructions"] for recipe in RECIPES]),
+    )["embedding"]
+    np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
+    received = signatures["encode_image_bytes"](image=tf.constant(photos()))["embedding"]
+    np.testing.assert_allclose(received, keras_photos(model, photos()), atol=1e-5)
+
+
+def test_onnx_file_is_plain_and_fused(exported):
+    proto = onnx.load(exported[1] / "onnx" / "recipe_encoder.onnx")
+    operators = [node.op_type for node in proto.graph.node]
+    assert operators.count("LSTM") == 1
+    assert not {"Loop", "Scan", "If"} & set(operators)
+    assert {opset.domain for opset in proto.opset_import} <= {"", "ai.onnx.ml"}
+    assert [value.name for value in proto.graph.input] == ["title", "ingredients", "instructions"]
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in proto.graph.input} == {"batch"}
+
+
+def test_names_and_vectors_instead_of_words(tmp_path):
+    spec = make_spec(ingredient_unit="name", ingredient_words=1, title_words=0, instruction_vectors=7)
+    model = make_model(spec, distance="dot")
+    export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
+    bundle = kfood_runtime.Bundle.open(tmp_path / "bundle")
+    vectors = np.arange(14, dtype=np.float32).reshape(2, 7) / 14
+    received = bundle.encode_recipes([{"ingredients": ["Red  ONION!", "leek", "?"], "instruction_vectors": vectors}])
+    tokens = {
+        "ingredients": np.array([[[3], [4], [0], [0]]], np.int32),
+        "instruction_vectors": np.concatenate([vectors, np.zeros((1, 7), np.float32)])[None],
+    }
+    np.testing.assert_allclose(received, model.encoders["recipe"](tokens).numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected instruction_vectors .* received ingredients"):
+        bundle.encode_recipes([{"ingredients": ["leek"]}])
+    with pytest.raises(ValueError, match=r"\[sentences, 7\], received \[2, 6\]"):
+        bundle.encode_recipes([{"ingredients": ["leek"], "instruction_vectors": vectors[:, :6]}])
+
+
+def test_needs_neither_tensorflow_nor_kfood(exported, tmp_path):
+    """The runtime's file alone, copied out of the package."""
+    shutil.copy(kfood_runtime.__file__, tmp_path / "runtime.py")
+    program = f"""
+import sys
+for name in ("tensorflow", "keras", "kfood"):
+    sys.modules[name] = None  # importing it fails
+import runtime
+assert "PIL" not in sys.modules
+bundle = runtime.Bundle.open({str(exported[1])!r})
+print(bundle.encode_recipes([{{"title": "leek"}}]).shape, "PIL" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["(1,", "6)", "False"], "")
+
+
+def test_importing_the_runtime_imports_nothing_heavy():
+    program = (
+        "import sys, kfood.export.runtime, kfood.search\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'tensorflow', 'keras', 'onnxruntime', 'onnx', 'tf2onnx', 'PIL', 'faiss', 'tensorflow_datasets'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["onnx/recipe_encoder.onnx", "vocabulary/words.txt", "vocabulary/characters.txt"])
+def test_a_changed_file_is_refused(copied, name):
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected sha256 .* changed after the export"):
+        kfood_runtime.Bundle.open(copied, verify=True)
+    with pytest.raises(ValueError, match="expected sha256"):
+        kfood_runtime.Bundle.open(copied).encode_recipes(RECIPES)
+
+
+def test_a_damaged_bundle_is_refused_when_opened(copied):
+    variables = next((copied / "saved_model" / "1" / "variables").glob("*.data*"))
+    variables.write_bytes(variables.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"expected \d+ bytes, received \d+"):
+        kfood_runtime.Bundle.open(copied)
+    variables.unlink()
+    with pytest.raises(FileNotFoundError, match="expected the file saved_model/1/variables"):
+        kfood_runtime.Bundle.open(copied)
+    (copied / "kfood.json").write_text('{"format": 99, "files": {}}')
+    with pytest.raises(ValueError, match="expected a bundle of format 1, received format 99"):
+        kfood_runtime.Bundle.open(copied)
+    (copied / "kfood.json").write_text("[]")
+    with pytest.raises(ValueError, match="expected the description of a bundle"):
+        kfood_runtime.Bundle.open(copied)
+    with pytest.raises(FileNotFoundError, match=r"found no kfood\.json"):
+        kfood_runtime.Bundle.open(copied / "onnx")
+
+
+def test_wrong_use_is_refused(bundle):
+    ingredients = np.zeros((2, 4, 3), np.int32)
+    tokens = {"title": np.zeros((2, 2), np.int32), "ingredients": ingredients}
+    with pytest.raises(ValueError, match=r"expected the inputs \['ingredients', 'instructions', 'title'\], received"):
+        bundle.encode("recipe", tokens)
+    tokens["instructions"] = np.zeros((2, 3, 6), np.int32)
+    with pytest.raises(ValueError, match=r"expected instructions int32 \[n, 3, 5\], received int32 \[2, 3, 6\]"):
+        bundle.encode("recipe", tokens)
+    tokens["instructions"] = np.zeros((3, 3, 5), np.int32)
+    with pytest.raises(ValueError, match="expected inputs of the same number of rows"):
+        bundle.encode("recipe", tokens)
+    with pytest.raises(ValueError, match=r"expected one of \['image', 'recipe'\], received 'map'"):
+        bundle.encode("map", {})
+    with pytest.raises(ValueError, match="received 'ingredients', which decodes image embeddings"):
+        bundle.generate(RECIPES, decoder="ingredients")
+    with pytest.raises(ValueError, match=r"expected one that takes an image, received 'recipe'"):
+        bundle.encode_photos([], encoder="recipe")
+
+
+def test_providers_and_threads(exported):
+    bundle = kfood_runtime.Bundle.open(exported[1], threads=1)
+    assert bundle.encode_recipes(RECIPES).shape == (3, 6)
+    with pytest.raises(ValueError, match=r"providers: expected some of .* received .*'Abacus'"):
+        kfood_runtime.Bundle.open(exported[1], providers=["Abacus"]).encode_recipes(RECIPES)
+    with pytest.raises(ValueError, match="threads: expected 0 or a positive integer, received -1"):
+        kfood_runtime.Bundle.open(exported[1], threads=-1)
+
+
+def test_out_is_not_replaced_unasked(exported, tmp_path):
+    model, folder, _ = exported
+    with pytest.raises(FileExistsError, match="exists already"):
+        export_bundle(model, folder.parent / "run", folder)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(FileExistsError, match="replaces bundles only"):
+        export_bundle(model, folder.parent / "run", tmp_path / "photos", overwrite=True)
+
+
+def test_vocabulary_of_another_dataset_is_refused(tmp_path):
+    model = make_model(make_spec(word_vocabulary=20))
+    with pytest.raises(ValueError, match="expected 20 ids"):
+        export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+class OtherInAGraph(keras.layers.Layer):
+    """Computes something else once it is traced: what a faulty conversion looks like."""
+
+    def call(self, x):
+        return x if tf.executing_eagerly() else x + 0.001
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_failing_gate_leaves_nothing(tmp_path, existed):
+    model = make_model()
+    run = make_run(tmp_path / "run")
+    out = tmp_path / "out" / "bundle"
+    if existed:
+        out.mkdir(parents=True)
+        (out / "kfood.json").write_text("the bundle before")
+    encoder = model.encoders["image"]
+    model.encoders["image"] = keras.Model(encoder.input, OtherInAGraph()(encoder.output))
+    with pytest.raises(parity.ParityError, match=r"image_encoder\.onnx, 1 random rows: expected .* received 0\.001"):
+        export_bundle(model, run, out, overwrite=existed)
+    left = sorted(path.name for path in out.parent.iterdir())
+    assert left == (["bundle"] if existed else [])
+    assert not existed or (out / "kfood.json").read_text() == "the bundle before"
+
+
+def test_an_operation_without_counterpart_is_named():
+    x = keras.Input((3,), name="x")
+
+    class Complement(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.erfc(x)
+
+    network = keras.Model({"x": x}, Complement()(x))
+    inputs = {"x": tf.TensorSpec([None, 3], tf.float32, "x")}
+    endpoint = Endpoint("encode_x", lambda inputs: {"y": network(inputs)}, inputs, "y")
+    with pytest.raises(ConversionError, match=r"encode_x: not convertible to ONNX.*Erfc"):
+        convert(endpoint)
+
+
+def test_the_gate_sees_what_only_edge_rows_show():
+    """ONNX counts the -1 of a one-hot from the end, TensorFlow makes it a row of zeros: length 0 gives it away."""
+    tokens = keras.Input((3, 5), dtype="int32", name="instructions")
+    flat = keras.ops.reshape(tokens, (-1, 15))
+    lengths = keras.ops.sum(keras.ops.cast(flat != 0, "int32"), axis=1)
+    hot = keras.ops.one_hot(lengths - 1, 15, dtype="float32")
+    network = keras.Model({"instructions": tokens}, hot)
+    inputs = {"instructions": tf.TensorSpec([None, 3, 5], tf.int32, "instructions")}
+    endpoint = Endpoint("encode_recipe", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
+    run = parity.onnx_run(convert(endpoint))
+    full = {"instructions": np.ones((4, 3, 5), np.int32)}
+    assert parity.check_network(endpoint, run, [("full rows", full)], "network", relative=False) == 0
+    with pytest.raises(parity.ParityError, match="edge rows"):
+        parity.check_network(endpoint, run, parity.encoder_batches(inputs, make_spec())[-1:], "network", relative=False)
+
+
+def test_final_states_convert_fused_and_exact(rng):
+    """The package's own recurrent layer: two directions, two LSTM nodes, lengths 0 and full included."""
+    x = keras.Input((4, 3), name="x")
+    lengths = keras.Input((), dtype="int32", name="lengths")
+    network = keras.Model({"x": x, "lengths": lengths}, FinalStates(5)(x, lengths))
+    inputs = {
+        "x": tf.TensorSpec([None, 4, 3], tf.float32, "x"),
+        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
+    }
+    endpoint = Endpoint("encode_x", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
+    proto = convert(endpoint)
+    operators = [node.op_type for node in onnx.load_from_string(proto).graph.node]
+    assert (operators.count("LSTM"), operators.count("Loop")) == (2, 0)
+    batch = {"x": rng.normal(size=(5, 4, 3)).astype(np.float32), "lengths": np.array([0, 1, 2, 3, 4], np.int32)}
+    assert parity.check_network(endpoint, parity.onnx_run(proto), [("ragged", batch)], "network", relative=False) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("received", "relative", "message"),
+    [
+        (np.array([[0.0, 1.0002]]), False, "expected a difference of at most 0.0001, received 0.0002"),
+        (np.array([[0.0, np.nan]]), False, "finite"),
+        (np.array([[0.0]]), False, r"expected shape \[1, 2\], received \[1, 1\]"),
+        (np.array([[0.0, 1.0002]]), True, "received 0.0002"),  # the range is 1 at least
+    ],
+)
+def test_difference_refuses(received, relative, message):
+    with pytest.raises(parity.ParityError, match=message):
+        parity.difference(np.array([[0.0, 1.0]]), received, "what", relative=relative)
+
+
+def test_difference_of_a_decoder_is_relative_to_its_range():
+    error = parity.difference(np.array([0.0, 200.0]), np.array([0.01, 200.0]), "what", relative=True)
+    assert error == pytest.approx(5e-5)
+
+
+def test_mixed_precision_is_refused():
+    model = make_model()
+    embedding = keras.Input((6,), name="embedding")
+    half = keras.layers.Dense(2, dtype="mixed_float16", name="half")
+    model.decoders["picture"].network = keras.Model(embedding, half(embedding))
+    with pytest.raises(ValueError, match=r"half: expected .* float32, received float16"), portable(model):
+        pass
+
+
+def test_graphs_are_traced_without_cudnn():
+    model = make_model()
+    lstm = next(layer for layer in model.encoders["recipe"].layers if isinstance(layer, keras.layers.LSTM))
+    assert lstm.use_cudnn == "auto"
+    with portable(model):
+        assert lstm.use_cudnn is False
+    assert lstm.use_cudnn == "auto"
+
+
+def test_encoder_batches_cover_the_vocabulary_and_the_edges():
+    spec = make_spec()
+    inputs = tensor_endpoints(make_model())["encode_recipe"].inputs
+    batches = dict(parity.encoder_batches(inputs, spec))
+    assert [len(batch["title"]) for batch in batches.values()] == [1, 3, 8, 3]
+    edges = batches["edge rows"]["instructions"]
+    assert not edges[0].any()
+    assert edges[1].all()
+    assert np.count_nonzero(edges[2]) == 1
+    everything = np.concatenate([batch["instructions"].ravel() for batch in batches.values()])
+    assert everything.min() == 0
+    assert everything.max() < spec.word_vocabulary
+    lines = batches["8 random rows"]["instructions"]
+    assert (np.diff((lines != 0).astype(int), axis=2) <= 0).all()  # padding on the right
+
+
+def test_export_command(exported, tmp_path, monkeypatch, capsys):
+    import kfood.models
+    from kfood.tools import export
+
+    asked = {}
+
+    def load_run(run, weights):
+        asked.update(run=run, weights=weights)
+        return exported[0]
+
+    monkeypatch.setattr(kfood.models, "load_run", load_run)
+
+    def export_bundle(model, run, out, **options):
+        asked.update(options)
+        return exported[2]
+
+    monkeypatch.setattr("kfood.export.bundle.export_bundle", export_bundle)
+    export.main([str(tmp_path / "run"), "--out", str(tmp_path / "bundle"), "--weights", "last", "--overwrite"])
+    assert asked["run"] == pathlib.Path(tmp_path / "run")
+    assert (asked["weights"], asked["overwrite"]) == ("last", True)
+    assert "files" in capsys.readouterr().out

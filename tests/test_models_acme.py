@@ -1,0 +1,284 @@
+"""ACME: equations, phases that change only their own variables, saving, variants, learning."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import oracles
+import pytest
+from keras import ops
+
+from kfood import schema
+from kfood.configs import experiment
+from kfood.configs.acme import VARIANTS
+from kfood.layers.image import ImageEncoderConfig
+from kfood.layers.recipe import RecipeEncoderConfig
+from kfood.models import acme
+from kfood.models.acme import ACME, ACMEConfig
+from kfood.models.base import OptimizerConfig
+
+TINY = ACMEConfig(
+    image_encoder=ImageEncoderConfig("small", "", (4, 8)),
+    recipe_encoder=RecipeEncoderConfig(word_size=6, ingredient_units=4, word_units=3, instruction_units=5),
+    embedding_size=16,
+    picture_size=16,
+    picture_width=4,
+    discriminator_width=4,
+    residual_blocks=1,
+    condition_size=6,
+    noise_size=4,
+    optimizer=OptimizerConfig(1e-2),
+    adversary_optimizer=OptimizerConfig(1e-2),
+)
+
+
+def _model(spec, compiled=True, **changes):
+    model = ACME(dataclasses.replace(TINY, **changes), spec)
+    if compiled:
+        model.compile(run_eagerly=True)  # a step or two: quicker than tracing the graph
+    return model
+
+
+def _snapshot(layers):
+    return [variable.numpy().copy() for layer in layers for variable in layer.trainable_variables]
+
+
+def _changed(before, layers):
+    return [bool(np.any(old != new)) for old, new in zip(before, _snapshot(layers), strict=True)]
+
+
+def test_equation_2_both_directions_and_both_kinds_of_negatives(rng):
+    image = rng.normal(size=(5, 4)).astype("float32")
+    recipe = rng.normal(size=(5, 4)).astype("float32")
+    same = np.eye(5, dtype=bool)
+    config = dataclasses.replace(TINY, margin=0.7)
+    for hard, oracle in ((True, oracles.hard_triplet), (False, oracles.all_triplets)):
+        expected = oracle(image, recipe, same, 0.7) + oracle(recipe, image, same, 0.7)
+        assert float(acme.retrieval_loss(image, recipe, config, hard)) == pytest.approx(expected, rel=1e-5)
+    both = np.concatenate([image, recipe])
+    labels = np.concatenate([np.arange(5)] * 2)
+    positives = labels[:, None] == labels[None, :]
+    config = dataclasses.replace(config, negatives="both")
+    assert float(acme.retrieval_loss(image, recipe, config, True)) == pytest.approx(
+        oracles.hard_triplet(both, both, positives, 0.7), rel=1e-5
+    )
+
+
+def test_equation_3_is_a_game_over_one_distance(rng):
+    critic = acme.perceptron("critic", (4, 8, 1))
+    image, recipe = (ops.convert_to_tensor(rng.normal(size=(6, 4)), "float32") for _ in range(2))
+    mixture = ops.convert_to_tensor(rng.uniform(size=(6, 1)), "float32")
+    scores = [np.mean(critic.predict_on_batch(x)) for x in (image, recipe)]
+    assert float(acme.alignment_loss(critic, image, recipe, "both")) == pytest.approx(scores[0] - scores[1], abs=1e-6)
+    assert float(acme.critic_loss(critic, image, recipe, mixture)[0]) == pytest.approx(scores[1] - scores[0], abs=1e-6)
+
+
+def test_alignment_gradient_reaches_both_encoders_or_the_recipe_alone(rng):
+    import tensorflow as tf
+
+    critic = acme.perceptron("critic", (4, 8, 1))
+    hidden = [tf.Variable(rng.normal(size=(6, 4)), dtype="float32") for _ in range(2)]
+    for kind, expected in (("both", [True, True]), ("recipe", [False, True])):
+        with tf.GradientTape() as tape:
+            value = acme.alignment_loss(critic, *hidden, kind)
+        assert [g is not None and bool(np.any(g != 0)) for g in tape.gradient(value, hidden)] == expected
+
+
+def test_equation_4_and_the_classes(rng):
+    fake, real_classes, fake_classes = rng.normal(size=(3, 1)), rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
+    mean, log_variance = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    labels = np.array([1, 0, 3], "int32")
+    arrays = [np.asarray(x, "float32") for x in (fake, real_classes, fake_classes)]
+    got = acme.picture_losses(*arrays, labels, mean.astype("float32"), log_variance.astype("float32"), "minimax")
+    classes = oracles.cross_entropy(real_classes, labels, 0) + oracles.cross_entropy(fake_classes, labels, 0)
+    minimax = np.mean([np.log(1 - oracles.sigmoid(x)) for x in fake.ravel()])
+    expected = (minimax, classes, oracles.kl_to_standard_normal(mean, log_variance))
+    np.testing.assert_allclose([float(x) for x in got], expected, rtol=1e-5)
+
+
+def test_equation_1_weighs_the_terms(tiny_spec, tiny_batch):
+    model = _model(tiny_spec)
+    assert dict(model.phases[-1].weights) == {
+        "retrieval": 1.0,
+        "alignment": 0.005,
+        "picture": 0.002,
+        "picture_class": 0.002,
+        "conditioning": 0.004,
+        "ingredients": 0.002,
+        "ingredients_class": 0.002,
+    }
+    logs = model.test_on_batch(tiny_batch, return_dict=True)
+    expected = sum(weight * logs[name] for name, weight in model.phases[-1].weights.items())
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_each_phase_changes_exactly_its_own_variables(tiny_spec, tiny_batch, index):
+    model = _model(tiny_spec)
+    for place, phase in enumerate(model.phases):
+        if place != index:
+            model.optimizers[phase.name].learning_rate = 0.0
+    before = [_snapshot(phase.parts) for phase in model.phases]
+    model.train_on_batch(tiny_batch)
+    for place, phase in enumerate(model.phases):
+        changed = _changed(before[place], phase.parts)
+        if place == index:
+            still = [variable for variable, moved in zip(phase.variables, changed, strict=True) if not moved]
+            # The critic's last bias cancels in a difference of two scores, and in a gradient.
+            assert still == ([model.critic.layers[-1].bias] if phase.name == "critic" else [])
+        else:
+            assert not any(changed), phase.name
+
+
+def test_phases_share_no_variable_and_cover_the_model(tiny_spec):
+    model = _model(tiny_spec)
+    sets = [{id(variable) for variable in phase.variables} for phase in model.phases]
+    assert sum(map(len, sets)) == len(set.union(*sets)) == len(model.trainable_variables)
+
+
+def test_a_step_on_each_term_alone_lowers_it(tiny_spec, tiny_batch):
+    """Against the gradient of one term, with the same noise before and after."""
+    from kfood import backend
+
+    model = _model(tiny_spec)
+    state = model.random.state.numpy()
+
+    def terms():
+        model.random.state.assign(state)
+        named = {}
+        features = model.embed(tiny_batch, training=False)
+        for phase in model.phases:
+            named |= model.losses_of(phase.name, features, tiny_batch, training=False)
+        return named
+
+    names = [name for phase in model.phases for name in phase.weights]
+    assert len(names) == 10
+    for phase in model.phases:
+        for name in phase.weights:
+            start = [variable.numpy() for variable in phase.variables]
+            before, gradients = backend.gradients(lambda name=name: (terms()[name],) * 2, phase.variables)
+            gradients = [np.zeros_like(v) if g is None else np.asarray(ops.convert_to_tensor(g)) for v, g in zip(start, gradients, strict=True)]
+            norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradients))
+            assert norm > 0, name
+            for variable, old, gradient in zip(phase.variables, start, gradients, strict=True):
+                variable.assign(old - 1e-3 * gradient / norm)
+            assert float(terms()[name]) < float(before), name
+            for variable, old in zip(phase.variables, start, strict=True):
+                variable.assign(old)
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_variants_have_their_parts_and_train(tiny_spec, tiny_batch, variant):
+    model = _model(tiny_spec, **VARIANTS[variant])
+    names = set(model.phases[-1].weights)
+    assert ("alignment" in names) == ("MA" in variant or variant == "All")
+    assert ("picture" in names) == ("R2I" in variant or variant == "All")
+    assert ("ingredients" in names) == ("I2R" in variant or variant == "All")
+    assert model.config.hard_mining == (variant != "TL")
+    logs = model.train_on_batch(tiny_batch, return_dict=True)
+    assert set(logs) == {"loss", *names} | {name for phase in model.phases for name in phase.weights}
+    assert all(np.isfinite(value) for value in logs.values())
+
+
+def test_as_released_trains(tiny_spec, tiny_batch):
+    model = ACME(acme.as_released(TINY), tiny_spec)
+    model.compile(run_eagerly=True)
+    logs = model.train_on_batch(tiny_batch, return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    sides = (("picture", "picture_class", "conditioning"), ("ingredients", "ingredients_class"))
+    totals = [sum(model.phases[-1].weights[name] * logs[name] for name in side) for side in sides]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-4)  # balanced
+
+
+def test_embeddings_are_normalised_and_independent_of_the_batch(tiny_spec, tiny_batch):
+    model = _model(tiny_spec)
+    model.train_on_batch(tiny_batch)
+    both = model.predict(tiny_batch, verbose=0)
+    for name, encoder in model.encoders.items():
+        np.testing.assert_allclose(np.linalg.norm(both[name], axis=1), 1.0, rtol=1e-5)
+        alone = encoder.predict_on_batch({key: tiny_batch[key][2:3] for key in encoder.input})
+        np.testing.assert_allclose(alone, both[name][2:3], atol=1e-5)
+    assert set(model.predict({"image": tiny_batch["image"]}, verbose=0)) == {"image"}
+
+
+def test_both_modalities_go_through_one_shared_layer(tiny_spec):
+    model = _model(tiny_spec, compiled=False)
+    shared = {id(variable) for variable in model.shared.variables}
+    for encoder in model.encoders.values():
+        assert shared <= {id(variable) for variable in encoder.variables}
+
+
+def test_decoders(tiny_spec, tiny_batch, rng):
+    model = _model(tiny_spec, compiled=False)
+    embeddings = rng.normal(size=(3, 16)).astype("float32")
+    pictures = model.decoders["picture"].network.predict_on_batch(embeddings)
+    assert pictures.shape == (3, 16, 16, 3)
+    assert 0.0 <= pictures.min() <= pictures.max() <= 255.0
+    np.testing.assert_array_equal(pictures, model.decoders["picture"].network.predict_on_batch(embeddings))
+    probabilities = model.decoders["ingredients"].network.predict_on_batch(embeddings)
+    assert probabilities.shape == (3, tiny_spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID)
+    assert model.decoders["picture"].source == "recipe"
+    assert model.decoders["ingredients"].source == "image"
+
+
+def test_save_load_and_train_on_gives_the_same_weights(tiny_spec, tiny_batch, tmp_path):
+    """Every optimizer's state included; the noise is the one random thing, and its state is set equal by hand."""
+    model = _model(tiny_spec, recipe_to_image=False)
+    model.train_on_batch(tiny_batch)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.random.state.assign(model.random.state)
+    assert {k: int(o.iterations) for k, o in loaded.optimizers.items()} == {"critic": 1, "encoders": 1}
+    for each in (model, loaded):
+        each.train_on_batch(tiny_batch)
+    for one, other in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+def test_a_model_that_was_never_called_saves(tiny_spec, tmp_path):
+    model = _model(tiny_spec, compiled=False)
+    model.save_weights(tmp_path / "w.weights.h5")
+    other = _model(tiny_spec, compiled=False)
+    other.load_weights(tmp_path / "w.weights.h5")
+    for one, two in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_config_errors():
+    with pytest.raises(ValueError, match="negatives: expected one of"):
+        ACMEConfig(negatives="all")
+    with pytest.raises(ValueError, match="balance_translation: expected"):
+        ACMEConfig(balance_translation=True)
+    with pytest.raises(ValueError, match="Unknown setting margn; valid: image_encoder"):
+        ACME({"margn": 1}, {})
+
+
+def test_experiments_by_name():
+    chosen = experiment("acme", "small", "TL+HM", ("margin=0.5", "image_encoder.widths=8,16", "training.epochs=3"))
+    assert (chosen.model.margin, chosen.model.image_encoder.widths, chosen.training.epochs) == (0.5, (8, 16), 3)
+    assert not chosen.model.alignment
+    for arguments, message in (
+        (("acm",), "model: expected one of acme"),
+        (("acme", "tiny"), "preset: expected one of published, small"),
+        (("acme", "small", "TL+XX"), r"variant: expected one of TL, TL\+HM"),
+        (("acme", "small", "", ("marginn=1",)), "Unknown setting marginn; valid: image_encoder"),
+        (("acme", "small", "", ("margin=wide",)), "Setting margin: expected float, received 'wide'"),
+        (("acme", "small", "", ("image_encoder=3",)), "valid: image_encoder.backbone"),
+        (("acme", "small", "", ("margin",)), "expected field=value"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            experiment(*arguments)
+
+
+@pytest.mark.slow
+def test_overfits_a_handful_of_pairs(tiny_spec, tiny_batch):
+    """All losses together: eight pairs are told apart after two hundred steps."""
+    keras.utils.set_random_seed(1)
+    model = _model(tiny_spec, compiled=False, mining_warmup_steps=40)
+    model.compile()
+    for _ in range(200):
+        model.train_on_batch(tiny_batch)
+    embeddings = model.predict(tiny_batch, verbose=0)
+    between = np.linalg.norm(embeddings["image"][:, None] - embeddings["recipe"][None], axis=-1)
+    assert np.array_equal(between.argmin(axis=1), np.arange(8))
+    assert np.array_equal(between.argmin(axis=0), np.arange(8))

@@ -1,0 +1,68 @@
+"""Print a model's parameters, embedding size and inputs as JSON; no data is needed.
+
+Examples:
+    kfood describe acme --preset published
+    kfood describe acme --preset small --variant TL+HM
+"""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Describe:
+    """Arguments of ``kfood describe``."""
+
+    model: tyro.conf.Positional[str]
+    """Which model: acme."""
+    preset: str = "published"
+    """`published` or `small`."""
+    variant: str = ""
+    """A row of the paper's ablation table."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """field=value, e.g. spec.word_vocabulary=30002; may be given several times."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parses and prints."""
+    args = tyro.cli(Describe, args=arguments, prog="kfood describe", description=__doc__)
+    print(json.dumps(describe(args), indent=2))
+
+
+def describe(args: Describe) -> dict[str, Any]:
+    """Sizes of a model.
+
+    Returns:
+        Parameters in all, trainable, by encoder (a part that both share counts in both), and by part (each once);
+        embedding size, distance, inputs, and the vocabulary sizes that the figures hold for.
+    """
+    from kfood.configs import experiment
+    from kfood.models import MODELS
+
+    # Weights change no figure, and need not be at hand.
+    chosen = experiment(args.model, args.preset, args.variant, (*args.set, "image_encoder.weights="))
+    model = MODELS[args.model].load()(chosen.model, chosen.spec)
+    parts = {layer.name: layer.count_params() for layer in model.layers if layer not in model.encoders.values()}
+    return {
+        "model": args.model,
+        "preset": args.preset,
+        "variant": args.variant or None,
+        "parameters": sum(parts.values()),
+        "trainable_parameters": sum(variable.value.shape.num_elements() for variable in model.trainable_variables),
+        "by_encoder": {name: encoder.count_params() for name, encoder in model.encoders.items()},
+        "by_part": parts,
+        "embedding_size": model.embedding_size,
+        "distance": model.distance,
+        "inputs": {
+            name: {feature: {"shape": list(tensor.shape), "dtype": tensor.dtype} for feature, tensor in encoder.input.items()}
+            for name, encoder in model.encoders.items()
+        },
+        "vocabulary": {
+            "words": chosen.spec.word_vocabulary,
+            "ingredients": chosen.spec.ingredient_vocabulary,
+            "classes": chosen.spec.classes,
+        },
+    }

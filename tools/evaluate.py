@@ -1,0 +1,182 @@
+"""Measure a trained run on a dataset: report.json and report.html.
+
+Examples:
+    kfood evaluate RUN --data DATA
+    kfood evaluate RUN --data DATA --split test --gallery 1000 --subsets 10
+    kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from kfood.evaluation.protocols import Evaluation, Protocol
+
+DEFAULT_GALLERY = 1_000
+DEFAULT_SUBSETS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Arguments of ``kfood evaluate``."""
+
+    run: tyro.conf.Positional[pathlib.Path]
+    """Run folder, made by `kfood train`."""
+    data: pathlib.Path
+    """Prepared dataset with the vocabulary that the run was trained with."""
+    split: str = "test"
+    """Which of its splits."""
+    gallery: int | None = None
+    """Pairs in a gallery; by default 1,000, or the whole split if it has fewer."""
+    subsets: int | None = None
+    """Galleries drawn from the split; by default 10, or 1 where a gallery is the whole split."""
+    seed: int = 0
+    """Of the draw."""
+    sampling: Literal["random", "disjoint"] = "random"
+    """Whether two galleries may share pairs (random) or not (disjoint)."""
+    rank_origin: Literal[0, 1] = 1
+    """Rank of the nearest item."""
+    batch_size: int = 64
+    """Pairs embedded at a time."""
+    weights: Literal["best", "last"] = "best"
+    """Of the best epoch on validation, or of the last."""
+    out: pathlib.Path | None = None
+    """Folder for the two files; by default the run's."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parses and evaluates."""
+    run(tyro.cli(Evaluate, args=arguments, prog="kfood evaluate", description=__doc__))
+
+
+def run(args: Evaluate) -> dict[str, Any]:
+    """Embeds the split, ranks, writes both files, prints the table.
+
+    Args:
+        args: what to evaluate, and how.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        ValueError: the dataset has another vocabulary than the run, or the protocol does not fit the split.
+        OSError: something cannot be read or written.
+    """
+    import rich
+    from rich import progress
+
+    from kfood import schema
+    from kfood.data.dataset import open_dataset
+    from kfood.data.pipeline import recipe_batches
+    from kfood.evaluation import report
+    from kfood.evaluation.embedding import embed_dataset
+    from kfood.evaluation.protocols import evaluate
+    from kfood.models import load_run
+
+    dataset = open_dataset(args.data)
+    pairs = dataset.size(args.split)
+    protocol = protocol_for(args, pairs)
+    protocol.draw(pairs)  # whatever is wrong with it is said before the long work
+    check_vocabulary(args.run, args.data, dataset.fingerprint)
+    model = load_run(args.run, weights=args.weights)
+
+    start = time.perf_counter()
+    columns = (
+        progress.TextColumn("{task.description:>9}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns) as bar:
+        task = bar.add_task("embedding", total=pairs)
+        batches = recipe_batches(dataset, args.split, model.spec, args.batch_size, training=False)
+        embeddings = embed_dataset(
+            model, batches, keep=[schema.INGREDIENT_IDS], progress=lambda done: bar.update(task, completed=done)
+        )
+        embedded = time.perf_counter()
+        ranking = bar.add_task("ranking", total=None)
+        evaluation = evaluate(
+            embeddings.arrays,
+            protocol,
+            distance=model.distance,
+            progress=lambda done, total: bar.update(ranking, completed=done, total=total),
+        )
+    ranked = time.perf_counter()
+    content = report.report_json(
+        evaluation,
+        dataset,
+        args.split,
+        model={
+            "name": model_name(args.run),
+            "run": args.run.resolve().name,
+            "weights": args.weights,
+            "embedding_size": next(iter(embeddings.arrays.values())).shape[1],
+        },
+        seconds={"embedding": embedded - start, "ranking": ranked - embedded},
+    )
+    page = report.report_html(content, evaluation, embeddings, model, dataset)
+    paths = report.write_report(args.out or args.run, content, page)
+    rich.print(_table(evaluation))
+    print(f"{paths[0]}\n{paths[1]}")
+    return content
+
+
+def protocol_for(args: Evaluate, pairs: int) -> "Protocol":
+    """The protocol asked for, with the defaults for a split of ``pairs`` pairs."""
+    from kfood.evaluation.protocols import Protocol
+
+    gallery = args.gallery
+    if gallery is None and pairs > DEFAULT_GALLERY:
+        gallery = DEFAULT_GALLERY
+    whole = gallery is None or gallery == pairs  # all random galleries of this size are one and the same
+    subsets = args.subsets if args.subsets is not None else (1 if whole else DEFAULT_SUBSETS)
+    return Protocol(None if whole and subsets == 1 else gallery, subsets, args.seed, args.rank_origin, args.sampling)
+
+
+def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) -> None:
+    """Refuses a dataset whose vocabularies are not those that the run was trained with.
+
+    Raises:
+        ValueError: they differ; the message names both.
+        FileNotFoundError: no run there.
+    """
+    trained = _config(run)["data"]["fingerprint"]
+    if trained != fingerprint:
+        raise ValueError(
+            f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "
+            f"{data} with another one ({fingerprint[:12]}…): its ids would mean other words."
+        )
+
+
+def model_name(run: pathlib.Path) -> str:
+    """Name of a run's model, as on the command line."""
+    return _config(run)["model"]
+
+
+def _config(run: pathlib.Path) -> dict[str, Any]:
+    path = run / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a run folder with config.json, made by 'kfood train', received {run}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _table(evaluation: "Evaluation") -> Any:
+    from rich.table import Table
+
+    gallery, subsets = len(evaluation.galleries[0]), len(evaluation.galleries)
+    recalls = next(iter(evaluation.directions.values())).recall
+    title = f"gallery of {gallery:,} pairs, {evaluation.distance}" + (f", {subsets} subsets" if subsets > 1 else "")
+    table = Table("", "MedR", *(f"R@{k}" for k in recalls), title=title)
+    for name, direction in evaluation.directions.items():
+        spreads = [(direction.median_rank, 1), *((spread, 100) for spread in direction.recall.values())]
+        cells = (
+            f"{spread.mean * scale:.1f}" + (f" ± {spread.std * scale:.1f}" if subsets > 1 else "")
+            for spread, scale in spreads
+        )
+        table.add_row(name.replace("_to_", " → "), *cells)
+    return table

@@ -1,0 +1,128 @@
+"""Embed a dataset's photos and recipes with a bundle, for `kfood search`.
+
+Examples:
+    kfood index BUNDLE --data DATA --out INDEX
+    kfood index BUNDLE --data DATA --out INDEX --split all --approximate
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from kfood.data.dataset import RecipeDataset
+    from kfood.export.runtime import Bundle
+    from kfood.search import Item
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Arguments of ``kfood index``."""
+
+    bundle: tyro.conf.Positional[pathlib.Path]
+    """Bundle, made by `kfood export`."""
+    data: pathlib.Path
+    """Prepared dataset, made by `kfood prepare`."""
+    out: pathlib.Path
+    """Index to make."""
+    split: Literal["train", "val", "test", "all"] = "test"
+    """Which recipes to index."""
+    approximate: bool = False
+    """Search with FAISS's HNSW graph (extra `faiss`), for galleries of millions; its recall is printed."""
+    threads: int = 0
+    """Threads of onnxruntime; 0 lets it choose."""
+    overwrite: bool = False
+    """Replace OUT if it is an index."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parses and indexes."""
+    run(
+        tyro.cli(Index, args=arguments, prog="kfood index", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+    )
+
+
+def run(args: Index) -> None:
+    """Indexes, and says what was left out."""
+    import rich
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from kfood.data.dataset import SPLITS, open_dataset
+    from kfood.export.runtime import Bundle
+    from kfood.search import build_index
+
+    bundle = Bundle.open(args.bundle, threads=args.threads)
+    dataset = open_dataset(args.data)
+    splits: list[str] = list(SPLITS) if args.split == "all" else [args.split]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("recipes and photos", total=sum(dataset.size(split) for split in splits))
+        description = build_index(
+            args.out,
+            bundle,
+            items(dataset, splits, bundle),
+            dataset={"name": dataset.name, "fingerprint": dataset.fingerprint},
+            splits=splits,
+            approximate=args.approximate,
+            overwrite=args.overwrite,
+            advance=lambda count: progress.advance(task, count),
+        )
+    rich.print(f"{args.out}: {description['items']:,} recipes with photos, by {description['distance']} distance.")
+    left_out = description["without_words"]
+    if left_out["count"]:
+        rich.print(f"Left out, no word that the model reads: {left_out['count']:,} ({', '.join(left_out['first'])}).")
+    if approximate := description["approximate"]:
+        recalls = ", ".join(f"{side} {recall:.1%}" for side, recall in approximate["recall"].items())
+        rich.print(f"{approximate['method']}: of the exact nearest {approximate['top']} it finds: {recalls}.")
+
+
+def items(dataset: "RecipeDataset", splits: list[str], bundle: "Bundle") -> Iterator["Item"]:
+    """The recipes of some splits in disk order, each with its first photo.
+
+    Args:
+        dataset: where they come from.
+        splits: which.
+        bundle: says whether ingredients are read as lines or as names, and whether sentence vectors are.
+
+    Raises:
+        ValueError: the bundle reads sentence vectors and the dataset has none, or others.
+    """
+    import tensorflow as tf
+
+    from kfood import schema
+    from kfood.export.runtime import decode_photo
+    from kfood.search import Item
+
+    vectors = bundle.spec["instruction_vectors"]
+    if vectors and dataset.instruction_vectors != vectors:
+        raise ValueError(
+            f"{dataset.path}: expected precomputed sentence vectors of width {vectors}, which the model reads, "
+            f"received width {dataset.instruction_vectors}."
+        )
+    names = bundle.spec["ingredient_unit"] == "name"
+    for split in splits:
+        # One pass for texts, photos and vectors.
+        for example in tf.data.TFRecordDataset(dataset.files(split)).map(dataset.parse).prefetch(2):
+            texts = {
+                name: [line.decode() for line in example[name].numpy()]
+                for name in (schema.INGREDIENTS, schema.INGREDIENT_NAMES, schema.INSTRUCTIONS)
+            }
+            title = example[schema.TITLE].numpy().decode()
+            recipe = {
+                "title": title,
+                "ingredients": texts[schema.INGREDIENT_NAMES if names else schema.INGREDIENTS],
+                "instructions": texts[schema.INSTRUCTIONS],
+            }
+            if vectors:
+                recipe["instruction_vectors"] = example[schema.INSTRUCTION_VECTORS].numpy()
+            yield Item(
+                id=example[schema.ID].numpy().decode(),
+                title=title,
+                ingredients=texts[schema.INGREDIENTS],
+                instructions=texts[schema.INSTRUCTIONS],
+                recipe=recipe,
+                photo=decode_photo(example[schema.IMAGES].numpy()[0]),
+            )

@@ -1,0 +1,58 @@
+"""The ``kfood`` command: finds the subcommand, and says in one sentence what went wrong."""
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "prepare": "raw files, or nothing → a prepared dataset",
+    "train": "a prepared dataset → a trained run",
+    "describe": "a model's sizes as JSON",
+    "evaluate": "a run and a dataset → report.json and report.html",
+    "export": "a run → a bundle: SavedModel and ONNX",
+    "index": "a bundle and a dataset → an index",
+    "search": "a photo, a recipe or a text → what an index holds nearest to it",
+    "demo": "all of the above on the synthetic kitchen",
+    "bench": "speed against the machine's limits",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs ``kfood COMMAND …``.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+
+    Returns:
+        Exit status: 0, or 2 where the input is at fault, 130 on Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: kfood COMMAND …   (kfood COMMAND --help tells more)\n")
+        for name, meaning in COMMANDS.items():
+            print(f"  {name:<10} {meaning}")
+        return 0
+    if arguments[0] == "--version":
+        import kfood
+
+        print(kfood.__version__)
+        return 0
+    if arguments[0] not in COMMANDS:
+        print(f"kfood: expected a command among {', '.join(COMMANDS)}, received {arguments[0]!r}.", file=sys.stderr)
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported by a subcommand
+    try:
+        importlib.import_module(f"kfood.tools.{arguments[0]}").main(arguments[1:])
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:
+        if os.environ.get("KFOOD_TRACEBACK"):
+            raise
+        print(f"kfood {arguments[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"kfood {arguments[0]}: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

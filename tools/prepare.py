@@ -1,0 +1,232 @@
+"""Make a prepared dataset out of raw files, or draw the synthetic kitchen.
+
+Examples:
+    kfood prepare recipe1m --source Recipe1M/ --out data/recipe1m
+    kfood prepare kitchen --out data/kitchen --pairs 2000 --size 128 --seed 0
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from kfood.data.dataset import RecipeDataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe1M:
+    """Prepare Recipe1M or Recipe1M+, or recipes in the same layout.
+
+    Reads layer1.json, layer2+.json or layer2.json, det_ingrs.json, classes1M.pkl (optional) and the photos; ends with
+    a table of what was kept and what was dropped for which reason, also written to OUT/prepare.json.
+    """
+
+    source: pathlib.Path
+    """Folder with the raw files."""
+    out: pathlib.Path
+    """Folder to make."""
+    short_side: int = 256
+    """Photos are reduced so that their short side has this many pixels; smaller ones stay as they are."""
+    min_word_count: int = 3
+    """Words seen fewer times in the train split are read as unknown."""
+    min_ingredient_count: int = 3
+    """Ingredient names seen fewer times in the train split are read as unknown."""
+    max_words: int = 30_000
+    """Most words in the vocabulary."""
+    max_ingredients: int = 4_102
+    """Most ingredient names in the vocabulary."""
+    sentence_vectors: pathlib.Path | None = None
+    """HDF5 file of precomputed sentence vectors (kfood/data/vectors.py says how it is laid out)."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared dataset."""
+
+    def __post_init__(self):
+        _at_least_one(self, "short_side", "min_word_count", "min_ingredient_count", "max_words", "max_ingredients")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kitchen:
+    """Draw the synthetic kitchen: recipes from templates, pictures that follow from them."""
+
+    out: pathlib.Path
+    """Folder to make."""
+    pairs: int = 2_000
+    """Recipe-photo pairs in all; a tenth each goes to the val and the test split."""
+    size: int = 128
+    """Side of the pictures, pixels."""
+    seed: int = 0
+    """Same seed, same bytes."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared dataset."""
+
+    def __post_init__(self):
+        _at_least_one(self, "pairs", "size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Make a prepared dataset: the folder that all other commands read."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")] | Annotated[Kitchen, tyro.conf.subcommand("kitchen")]
+    ]
+
+
+def main(arguments: list[str]) -> None:
+    """Parses and prepares."""
+    run(
+        tyro.cli(
+            Prepare, args=arguments, prog="kfood prepare", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    )
+
+
+def run(args: Prepare | Recipe1M | Kitchen) -> "RecipeDataset":
+    """Run the command.
+
+    Args:
+        args: which dataset to prepare, and how.
+
+    Returns:
+        The dataset made.
+
+    Raises:
+        OSError: if something cannot be read or written.
+        ValueError: if the raw files are not what they should be, or leave a split empty.
+    """
+    what = args.what if isinstance(args, Prepare) else args
+    return _prepare_recipe1m(what) if isinstance(what, Recipe1M) else _prepare_kitchen(what)
+
+
+def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
+    from kfood.data import builder, recipe1m, vectors
+    from kfood.data.dataset import SPLITS
+
+    builder.check_output(args.out, overwrite=args.overwrite)
+    sentence_vectors = None if args.sentence_vectors is None else vectors.SentenceVectors(args.sentence_vectors)
+    raw = recipe1m.Recipe1M(args.source, short_side=args.short_side, vectors=sentence_vectors)
+
+    def report() -> dict[str, Any]:
+        return {
+            "dropped": raw.dropped.by_reason,
+            "photos": {"kept": raw.photos_kept, "dropped": raw.photos_dropped.by_reason},
+            "notes": raw.notes,
+        }
+
+    kept = dict.fromkeys(SPLITS, 0)
+    with _progress() as progress:
+        task = progress.add_task("recipes", total=None)
+        raw.scan(lambda: progress.advance(task))
+
+        def records(split):
+            task = progress.add_task(split, total=raw.candidates[split])
+            for record in raw.records(split, lambda: progress.advance(task)):
+                kept[split] += 1
+                yield record
+
+        try:
+            dataset = builder.write_recipes(
+                args.out,
+                "recipe1m",
+                {split: records(split) for split in SPLITS},
+                classes=raw.classes,
+                short_side=args.short_side,
+                min_word_count=args.min_word_count,
+                min_ingredient_count=args.min_ingredient_count,
+                max_words=args.max_words,
+                max_ingredients=args.max_ingredients,
+                instruction_vectors=0 if sentence_vectors is None else sentence_vectors.width,
+                overwrite=args.overwrite,
+                report=report,
+            )
+        except builder.EmptySplitError:
+            progress.stop()
+            _show(kept, report())  # it says where the pairs went
+            raise
+    _show(kept, report())
+    _say(dataset)
+    return dataset
+
+
+def _prepare_kitchen(args: Kitchen) -> "RecipeDataset":
+    from kfood.data import builder, kitchen
+    from kfood.data.dataset import SPLITS
+
+    builder.check_output(args.out, overwrite=args.overwrite)
+    splits: dict[str, list] = {split: [] for split in SPLITS}
+    with _progress() as progress:
+        task = progress.add_task("drawing", total=args.pairs)
+        for split, record in kitchen.generate(args.pairs, args.size, args.seed):
+            splits[split].append(record)
+            progress.advance(task)
+    dataset = builder.write_recipes(
+        args.out,
+        "kitchen",
+        splits,
+        classes=kitchen.CLASSES,
+        short_side=args.size,
+        min_word_count=1,
+        min_ingredient_count=1,
+        overwrite=args.overwrite,
+        report=lambda: {"dropped": {}},
+    )
+    _say(dataset)
+    return dataset
+
+
+def _at_least_one(args: Any, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, received {getattr(args, name)}.")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description:>8}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns) as bar:
+        yield bar
+
+
+def _show(kept: dict[str, int], report: dict[str, Any]) -> None:
+    """Print what was kept and what was dropped."""
+    from rich.table import Table
+
+    table = Table("", "count", "first", title="Recipe–photo pairs")
+    for split, count in kept.items():
+        table.add_row(f"kept: {split}", f"{count:,}", "")
+    table.add_section()
+    for reason, drop in report["dropped"].items():
+        table.add_row(f"dropped: {reason}", f"{drop['count']:,}", ", ".join(drop["first"]))
+    photos = report["photos"]
+    table.add_section()
+    table.add_row("photos kept", f"{photos['kept']:,}", "")
+    for reason, drop in photos["dropped"].items():
+        table.add_row(f"photos dropped: {reason}", f"{drop['count']:,}", ", ".join(drop["first"]))
+    _print(table)
+    for note in report["notes"]:
+        _print(f"Note: {note}")
+
+
+def _say(dataset: "RecipeDataset") -> None:
+    sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
+    _print(
+        f"{dataset.path}: {sizes} pairs; {len(dataset.words):,} words, {len(dataset.ingredients):,} ingredients, "
+        f"{len(dataset.classes):,} classes."
+    )
+
+
+def _print(what: Any) -> None:
+    from rich.console import Console
+
+    Console(markup=False, emoji=False, highlight=False).print(what)  # an id may look like markup

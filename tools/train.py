@@ -1,0 +1,58 @@
+"""Train a model on a prepared dataset.
+
+Examples:
+    kfood train acme --data DATA --run RUN --preset small
+    kfood train acme --data DATA --run RUN --preset small --variant TL+HM --epochs 30 --set margin=0.2
+    kfood train acme --data DATA --run RUN --preset small --resume
+"""
+
+import dataclasses
+import pathlib
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Arguments of ``kfood train``."""
+
+    model: tyro.conf.Positional[str]
+    """Which model: acme."""
+    data: pathlib.Path
+    """Prepared dataset, made by `kfood prepare`."""
+    run: pathlib.Path
+    """Folder to make: settings, checkpoints, metrics."""
+    preset: str = "small"
+    """`published`: the paper's sizes, for a GPU; `small`: for a CPU."""
+    variant: str = ""
+    """A row of the paper's ablation table, e.g. `TL+HM`; the full model by default."""
+    epochs: int | None = None
+    """Passes over the training split; the preset's by default."""
+    batch_size: int | None = None
+    """Pairs a step; the preset's by default."""
+    seed: int | None = None
+    """Of weights, order, augmentation and noise; the preset's by default."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """field=value of the model's config, or training.field, spec.field; may be given several times."""
+    resume: bool = False
+    """Go on after the last whole epoch of the run."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parses and trains."""
+    args = tyro.cli(Train, args=arguments, prog="kfood train", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+    run(args)
+
+
+def run(args: Train) -> None:
+    """Trains, and says where the run is and how it did."""
+    from kfood.configs import experiment
+    from kfood.data.dataset import open_dataset
+    from kfood.training import train
+
+    named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
+    overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
+    chosen = experiment(args.model, args.preset, args.variant, overrides)
+    progress = train(args.model, chosen, open_dataset(args.data), args.run, resume=args.resume)
+    print(f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5.")
