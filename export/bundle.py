@@ -86,10 +86,12 @@ def export_bundle(
         manifest["dataset"] = {"name": _dataset_name(run), "fingerprint": dataset.vocabulary_fingerprint(run)}
         with saved_model.portable(model), tf.device("CPU"):
             endpoints = saved_model.tensor_endpoints(model)
-            batches = _batches(model, endpoints)
-            _write_onnx(part, model, endpoints, batches, manifest, progress)
-            endpoints |= saved_model.raw_endpoints(model, tokenizer)
-            functions = _write_saved_model(part, endpoints, batches, recipes, tokenizer, manifest, progress)
+            tried = _cases(model, endpoints)
+            _write_onnx(part, model, endpoints, tried, manifest, progress)
+            for name, endpoint in saved_model.raw_endpoints(model, tokenizer).items():
+                endpoints[name] = endpoint
+                tried[name] = parity.cases(endpoint, _raw_batches(endpoint, recipes))
+            functions = _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress)
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)
         _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, progress)
@@ -180,7 +182,7 @@ def _head(model) -> dict[str, Any]:
     }
 
 
-def _write_onnx(part, model, endpoints, batches, manifest, progress):
+def _write_onnx(part, model, endpoints, tried, manifest, progress):
     """Write and check one ONNX file for each network."""
     (part / "onnx").mkdir()
     for name, endpoint in endpoints.items():
@@ -188,7 +190,7 @@ def _write_onnx(part, model, endpoints, batches, manifest, progress):
         kind = {"encode": "encoder", "decode": "decoder"}[verb]
         file = f"onnx/{network}_{kind}.onnx"
         proto = onnx.convert(endpoint)
-        error = parity.check_network(endpoint, parity.onnx_run(proto), batches[name], file, relative=kind == "decoder")
+        error = parity.check_network(parity.onnx_run(proto), tried[name], file, relative=kind == "decoder")
         (part / file).write_bytes(proto)
         entry = {"file": file, **_description(endpoint)}
         if kind == "decoder":
@@ -198,15 +200,13 @@ def _write_onnx(part, model, endpoints, batches, manifest, progress):
         progress(f"{file}: largest difference {error:.1e}")
 
 
-def _write_saved_model(part, endpoints, batches, recipes, tokenizer, manifest, progress):
+def _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress):
     """Write and check the SavedModel; returns its functions by endpoint."""
     saved_model.write_saved_model(part / SAVED_MODEL, endpoints, tokenizer)
     functions = _load_functions(part / SAVED_MODEL)
     for name, endpoint in endpoints.items():
-        tried = batches[name] if name in batches else _raw_batches(endpoint, recipes)
-        error = parity.check_network(
-            endpoint, functions[name], tried, f"SavedModel {name}", relative=name.startswith("decode_")
-        )
+        relative = name.startswith("decode_")
+        error = parity.check_network(functions[name], tried[name], f"SavedModel {name}", relative=relative)
         manifest["endpoints"][name] = _description(endpoint)
         manifest["parity"]["saved_model"][name] = error
         progress(f"{SAVED_MODEL} {name}: largest difference {error:.1e}")
@@ -225,21 +225,18 @@ def _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, pro
         progress(f"runtime, {name}: largest difference {error:.1e}")
 
 
-def _batches(model, endpoints):
-    """Inputs of every tensor endpoint; a decoder's are embeddings of the encoder it belongs to, and zeros."""
-    batches = {}
+def _cases(model, endpoints) -> dict[str, list[parity.Case]]:
+    """What every network is tried on; a decoder on embeddings of the encoder that it belongs to, and on zeros."""
+    tried = {}
     for name in model.encoders:
         endpoint = endpoints[f"encode_{name}"]
-        batches[endpoint.name] = parity.encoder_batches(endpoint.inputs, model.spec)
+        tried[endpoint.name] = parity.cases(endpoint, parity.encoder_batches(endpoint.inputs, model.spec))
     for name, decoder in model.decoders.items():
-        source = endpoints[f"encode_{decoder.source}"]
-        embeddings = [
-            (what, {"embedding": source.function(parity.as_tensors(batch))["embedding"].numpy()})
-            for what, batch in batches[source.name]
-        ]
+        embeddings = [(case.what, {"embedding": case.expected}) for case in tried[f"encode_{decoder.source}"]]
         nothing = {"embedding": np.zeros((2, model.embedding_size), np.float32)}
-        batches[f"decode_{name}"] = [*embeddings, ("embeddings of zeros", nothing)]
-    return batches
+        endpoint = endpoints[f"decode_{name}"]
+        tried[endpoint.name] = parity.cases(endpoint, [*embeddings, ("embeddings of zeros", nothing)])
+    return tried
 
 
 def _raw_batches(endpoint, recipes):

@@ -55,6 +55,9 @@ def convert(endpoint: Endpoint) -> bytes:
             raise ConversionError(f"{endpoint.name}: not convertible to ONNX: {error}") from error
     if complaints.messages:  # tf2onnx only logs an operation that it does not know, and writes a broken model
         raise ConversionError(f"{endpoint.name}: not convertible to ONNX: {'; '.join(complaints.messages)}")
+    ordered = [next(value for value in proto.graph.input if value.name == name) for name in endpoint.inputs]
+    del proto.graph.input[:]
+    proto.graph.input.extend(ordered)  # TensorFlow sorts the names of a dict
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     try:

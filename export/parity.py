@@ -5,10 +5,10 @@ padding, every position filled, a single token; black, white, a ramp). A differe
 is not finite, is a :class:`ParityError`: there is then no bundle.
 """
 
+import dataclasses
 import io
 from collections.abc import Callable, Mapping
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +24,21 @@ BATCH_SIZES = (1, 3, 8)
 TEXT_BATCH = 24
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One batch to try.
+
+    Attributes:
+        what: in words.
+        inputs: name → array.
+        expected: what the Keras network makes of it.
+    """
+
+    what: str
+    inputs: dict[str, np.ndarray]
+    expected: np.ndarray
 
 
 class ParityError(ValueError):
@@ -77,26 +92,29 @@ def encoder_batches(
     return [*batches, ("edge rows", {name: _edges(name, tensor, spec, generator) for name, tensor in inputs.items()})]
 
 
-def check_network(
-    endpoint: Endpoint, run: Run, batches: list[tuple[str, dict[str, np.ndarray]]], what: str, *, relative: bool
-) -> float:
+def cases(endpoint: Endpoint, batches: list[tuple[str, dict[str, np.ndarray]]]) -> list[Case]:
+    """Run the Keras network, eagerly, on some inputs.
+
+    Args:
+        endpoint: its function is the reference.
+        batches: (description, name → array), as made by :func:`encoder_batches`.
+    """
+    return [Case(what, batch, endpoint.function(as_tensors(batch))[endpoint.output].numpy()) for what, batch in batches]
+
+
+def check_network(run: Run, tried: list[Case], what: str, *, relative: bool) -> float:
     """Compare an exported network with the Keras one.
 
     Args:
-        endpoint: its function is the reference, run eagerly.
         run: the exported network.
-        batches: as made by :func:`encoder_batches`.
+        tried: inputs, and what Keras makes of them.
         what: names the exported network.
         relative: as for :func:`difference`.
 
     Returns:
         The largest difference.
     """
-    errors = []
-    for description, batch in batches:
-        expected = keras.ops.convert_to_numpy(endpoint.function(as_tensors(batch))[endpoint.output])
-        errors.append(difference(expected, run(batch), f"{what}, {description}", relative=relative))
-    return max(errors)
+    return max(difference(case.expected, run(case.inputs), f"{what}, {case.what}", relative=relative) for case in tried)
 
 
 def as_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
@@ -211,7 +229,7 @@ def check_tokenizer(tokenizer, recipes: list[dict], endpoint: Endpoint, runtime_
 def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[dict], text_inputs) -> dict[str, float]:
     """The runtime on raw photos and texts, against the SavedModel's raw endpoints.
 
-    Photos are compared without loss (PNG): decoders of JPEG differ among themselves.
+    Photos without loss only (PNG): builds of the JPEG decoder may round differently, which is not the bundle's fault.
 
     Args:
         bundle: the finished bundle, opened by the runtime.

@@ -323,9 +323,10 @@ def test_the_gate_sees_what_only_edge_rows_show():
     endpoint = Endpoint("encode_recipe", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
     run = parity.onnx_run(convert(endpoint))
     full = {"instructions": np.ones((4, 3, 5), np.int32)}
-    assert parity.check_network(endpoint, run, [("full rows", full)], "network", relative=False) == 0
+    assert parity.check_network(run, parity.cases(endpoint, [("full rows", full)]), "network", relative=False) == 0
+    edges = parity.cases(endpoint, parity.encoder_batches(inputs, make_spec())[-1:])
     with pytest.raises(parity.ParityError, match="edge rows"):
-        parity.check_network(endpoint, run, parity.encoder_batches(inputs, make_spec())[-1:], "network", relative=False)
+        parity.check_network(run, edges, "network", relative=False)
 
 
 def test_final_states_convert_fused_and_exact(rng):
@@ -342,7 +343,8 @@ def test_final_states_convert_fused_and_exact(rng):
     operators = [node.op_type for node in onnx.load_from_string(proto).graph.node]
     assert (operators.count("LSTM"), operators.count("Loop")) == (2, 0)
     batch = {"x": rng.normal(size=(5, 4, 3)).astype(np.float32), "lengths": np.array([0, 1, 2, 3, 4], np.int32)}
-    assert parity.check_network(endpoint, parity.onnx_run(proto), [("ragged", batch)], "network", relative=False) < 1e-6
+    tried = parity.cases(endpoint, [("ragged", batch)])
+    assert parity.check_network(parity.onnx_run(proto), tried, "network", relative=False) < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def run(args: Evaluate) -> dict[str, Any]:
     protocol = protocol_for(args, pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     check_vocabulary(args.run, args.data, dataset.fingerprint)
-    model = load_run(args.run, weights=args.weights)
+    model: Any = load_run(args.run, weights=args.weights)  # any model: only its encoders, decoders and distance
 
     start = time.perf_counter()
     columns = (

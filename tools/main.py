@@ -17,6 +17,9 @@ COMMANDS = {
 }
 
 
+_WITHOUT_TENSORFLOW = ("search",)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs ``kfood COMMAND …``.
 
@@ -40,8 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"kfood: expected a command among {', '.join(COMMANDS)}, received {arguments[0]!r}.", file=sys.stderr)
         return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported by a subcommand
     try:
+        if arguments[0] not in _WITHOUT_TENSORFLOW and not {"-h", "--help"} & set(arguments):
+            _import_tensorflow_quietly()
         importlib.import_module(f"kfood.tools.{arguments[0]}").main(arguments[1:])
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get("KFOOD_TRACEBACK"):
@@ -52,6 +56,22 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"kfood {arguments[0]}: interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def _import_tensorflow_quietly() -> None:
+    """TensorFlow writes notes about the machine to file descriptor 2 before its log level holds; they are no errors."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 if __name__ == "__main__":

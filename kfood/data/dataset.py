@@ -236,6 +236,8 @@ def open_dataset(path: str | pathlib.Path) -> RecipeDataset:
             f"{path / 'vocabulary'}: expected the vocabulary that the dataset was made with (sha256 {recorded[:12]}…), "
             f"received another one ({dataset.fingerprint[:12]}…)."
         )
+    # Now, not at the first example: TFDS imports lazily, and no other thread (a progress bar's) may import meanwhile.
+    dataset._builder  # noqa: B018
     return dataset
 
 

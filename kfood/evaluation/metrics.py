@@ -15,8 +15,8 @@ Why rounding cannot move a rank
     last bits and a comparison would be left to chance. Three steps remove it. The means of both sides are taken out
     of the product and enter ``r`` and ``c``: the order stays, the rounding error shrinks. The float32 scores then
     only decide comparisons that are clear by more than a bound on their rounding error (:func:`_rounding`). The few
-    others are computed again in float64 from the vectors as given, and what float64 cannot tell apart either (about
-    1e-13 of the scale of the vectors) is equal, and counts against the query.
+    others are computed again in float64 from the vectors as given, and what float64 cannot tell apart either (see
+    :func:`_tolerance`) is equal, and counts against the query.
 """
 
 from __future__ import annotations
@@ -234,8 +234,8 @@ def _rounding(width: int) -> float:
     """Bound on the error of a dot product of ``width`` terms, in units of the roundoff times both norms.
 
     The certain bound is ``width``, from errors that all point one way. Errors that do not conspire grow as its square
-    root (Higham & Mary, 2019), and products add up in blocks besides; four times the square root leaves a wide
-    margin.
+    root (Higham & Mary, 2019), and products are added up in blocks besides. Seen with OpenBLAS at a width of 1,024:
+    10 for random vectors, 86 for vectors of one repeated number (which centring removes); the bound there is 136.
     """
     return min(width, 4 * math.sqrt(width)) + 8
 

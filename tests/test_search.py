@@ -1,0 +1,414 @@
+"""Indexing and searching, with an encoder made of NumPy."""
+
+import dataclasses
+import io
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kfood import search
+
+DIM = 4
+
+
+def brute_force(query, gallery, distance):
+    """float64 [n], the plainest way."""
+    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
+    if distance == "euclidean":
+        return np.array([np.sqrt(sum((query - row) ** 2)) for row in gallery])
+    products = np.array([sum(query * row) for row in gallery])
+    if distance == "dot":
+        return -products
+    norms = np.array([np.sqrt(sum(row**2)) for row in gallery]) * np.sqrt(sum(query**2))
+    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+
+
+@dataclasses.dataclass
+class Encoder:
+    """Photo → the mean of each colour and 1; recipe → what its title says."""
+
+    distance: str = "euclidean"
+    sha256: str = "ab" * 32
+    path: pathlib.Path = pathlib.Path("bundle")
+    model: str = "fake"
+    embedding_size: int = DIM
+
+    def encode_images(self, images):
+        return np.array([[*image.mean((0, 1)) / 255, 1] for image in images], np.float32)
+
+    def encode_recipes(self, recipes):
+        if any(not recipe["title"] for recipe in recipes):
+            raise ValueError("a recipe without words")
+        return np.array([[*(float(x) for x in recipe["title"].split()), 1] for recipe in recipes], np.float32)
+
+
+def make_items(colours):
+    shape = (300, 200, 3) if len(colours) < 10 else (3, 2, 3)
+    for number, colour in enumerate(colours):
+        title = " ".join(f"{x:.3f}" for x in colour)
+        yield search.Item(
+            id=f"id{number}",
+            title=title,
+            ingredients=["salt", "½ leek"],
+            instructions=["Boil."],
+            recipe={"title": title},
+            photo=np.broadcast_to((255 * np.array(colour)).astype(np.uint8), shape).copy(),
+        )
+
+
+COLOURS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.8, 0.1, 0), (0, 0.5, 0.5)]
+
+
+def build(out, colours=COLOURS, encoder=None, **options):
+    options = {"dataset": {"name": "kitchen", "fingerprint": "cd"}, "splits": ["test"], **options}
+    return search.build_index(out, encoder or Encoder(), make_items(colours), **options)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
+@pytest.mark.parametrize("kind", ["far apart", "close together", "many equal", "with zeros"])
+def test_nearest_is_exact(rng, monkeypatch, distance, kind):
+    monkeypatch.setattr(search, "_BLOCK", 64)  # several blocks, the last one partial
+    gallery = rng.normal(size=(300, 16)).astype(np.float32)
+    if kind == "close together":
+        gallery = (100 + 1e-4 * gallery).astype(np.float32)  # float32 products cannot tell them apart
+    elif kind == "many equal":
+        gallery = gallery[rng.integers(0, 4, 300)]
+    elif kind == "with zeros":
+        gallery[::3] = 0
+    query = gallery[17] + np.float32(1e-5)
+    expected = brute_force(query, gallery, distance)
+    for top in (1, 5, 299, 1000):
+        rows, distances = search.nearest(query, gallery, distance=distance, top=top)
+        assert len(rows) == min(top, 300)
+        assert len(set(rows)) == len(rows)
+        np.testing.assert_allclose(distances, np.sort(expected)[:top], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(distances, expected[rows], rtol=1e-9, atol=1e-9)
+
+
+def test_equal_distances_come_in_the_order_of_the_rows():
+    gallery = np.array([[2.0], [0.0], [1.0], [-1.0], [0.0]], np.float32)
+    rows, distances = search.nearest(np.zeros(1, np.float32), gallery, distance="euclidean", top=4)
+    assert rows.tolist() == [1, 4, 2, 3]
+    assert distances.tolist() == [0, 0, 1, 1]
+
+
+def test_candidates_limit_the_answer():
+    gallery = np.arange(6, dtype=np.float32)[:, None]
+    found = search.nearest(
+        np.zeros(1, np.float32), gallery, distance="euclidean", top=2, candidates=np.array([5, 3, 4])
+    )
+    assert found[0].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
+def test_faiss_finds_nearly_all(rng, tmp_path, distance):
+    pytest.importorskip("faiss")
+    encoder = Encoder(distance=distance)
+    description = build(tmp_path / "index", rng.uniform(size=(400, 3)), encoder, approximate=True)
+    assert min(description["approximate"]["recall"].values()) >= 0.95
+    index = search.Index.open(tmp_path / "index")
+    found = 0
+    for query in rng.uniform(size=(20, DIM)).astype(np.float32):
+        results = index.search(query, "photos", 5)
+        expected = brute_force(query, index.embeddings("photos"), distance)
+        for result in results:
+            assert result.distance == pytest.approx(expected[int(result.id[2:])], abs=1e-9)
+        found += sum(result.distance <= np.sort(expected)[4] + 1e-12 for result in results)
+    assert found >= 95
+
+
+def test_index_holds_what_search_shows(tmp_path):
+    description = build(tmp_path / "index")
+    assert (description["items"], description["approximate"]) == (5, None)
+    index = search.Index.open(tmp_path / "index")
+    assert len(index) == 5
+    results = index.search(np.array([0.9, 0, 0, 1], np.float32), "recipes", 2)
+    assert [(result.rank, result.id) for result in results] == [(1, "id0"), (2, "id3")]
+    assert results[0].distance == pytest.approx(0.1, abs=1e-6)
+    assert (results[1].title, results[1].ingredients) == ("0.800 0.100 0.000", ["salt", "½ leek"])
+    thumbnail = Image.open(io.BytesIO(results[1].thumbnail))
+    assert thumbnail.size == (107, 160)
+    assert thumbnail.getpixel((50, 50)) == pytest.approx((204, 25, 0), abs=4)
+
+
+def test_photos_and_recipes_are_two_galleries(tmp_path):
+    build(tmp_path / "index")
+    index = search.Index.open(tmp_path / "index")
+    np.testing.assert_allclose(index.embeddings("recipes")[:, :3], COLOURS, atol=1e-6)
+    np.testing.assert_allclose(index.embeddings("photos")[:, :3], COLOURS, atol=1 / 255)
+    assert not np.array_equal(index.embeddings("recipes"), index.embeddings("photos"))
+
+
+def test_a_recipe_without_words_is_left_out_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "BATCH", 2)
+    items = list(make_items(COLOURS))
+    items[1] = dataclasses.replace(items[1], recipe={"title": ""})
+    done = []
+    description = search.build_index(
+        tmp_path / "index",
+        Encoder(),
+        items,
+        dataset={"name": "k", "fingerprint": ""},
+        splits=["test"],
+        advance=done.append,
+    )
+    assert (description["items"], description["without_words"]) == (4, {"count": 1, "first": ["id1"]})
+    assert done == [2, 2, 1]
+    index = search.Index.open(tmp_path / "index")
+    found = index.search(np.array([0, 1, 0, 1], np.float32), "photos", 9)
+    assert [result.id for result in found] == ["id4", "id3", "id0", "id2"]  # id1, all green, would be the first
+
+
+def test_nothing_to_index_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected at least one"):
+        build(tmp_path / "index", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_index_before(tmp_path):
+    build(tmp_path / "index")
+    before = (tmp_path / "index" / "index.json").read_bytes()
+
+    class Broken(Encoder):
+        def encode_images(self, images):
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        build(tmp_path / "index", encoder=Broken(), overwrite=True)
+    with pytest.raises(FileExistsError, match="exists already"):
+        build(tmp_path / "index")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    assert (tmp_path / "index" / "index.json").read_bytes() == before
+    build(tmp_path / "index", COLOURS[:2], overwrite=True)
+    assert len(search.Index.open(tmp_path / "index")) == 2
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(FileExistsError, match="replaces indexes only"):
+        build(tmp_path / "photos", overwrite=True)
+
+
+def test_the_bundle_of_the_index_is_known(tmp_path):
+    build(tmp_path / "index", encoder=Encoder(path=tmp_path / "bundle"))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "index").rename(tmp_path / "moved" / "index")
+    index = search.Index.open(tmp_path / "moved" / "index")
+    assert index.bundle.resolve() == tmp_path / "moved" / "bundle"  # they move together
+    index.check_bundle(Encoder())
+    with pytest.raises(ValueError, match=r"expected the bundle that made the index .*abab.*received .*0000"):
+        index.check_bundle(Encoder(sha256="00" * 32))
+
+
+def test_damaged_indexes_are_refused(tmp_path):
+    build(tmp_path / "index")
+    path = tmp_path / "index"
+    lines = (path / "items.jsonl").read_bytes()
+    (path / "items.jsonl").write_bytes(lines[:-1])
+    with pytest.raises(ValueError, match=r"items\.jsonl"):
+        search.Index.open(path)
+    (path / "items.jsonl").write_bytes(lines)
+    photos = np.load(path / "photos.npy")
+    np.save(path / "photos.npy", photos[:-1])
+    with pytest.raises(ValueError, match=r"photos\.npy: expected shape \[5, 4\], received \[4, 4\]"):
+        search.Index.open(path)
+    (path / "photos.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected the file photos\.npy"):
+        search.Index.open(path)
+    (path / "index.json").write_text("{")
+    with pytest.raises(ValueError, match="expected the description of an index"):
+        search.Index.open(path)
+    with pytest.raises(FileNotFoundError, match=r"found no index\.json"):
+        search.Index.open(tmp_path)
+
+
+def test_wrong_queries_are_refused(tmp_path):
+    build(tmp_path / "index")
+    index = search.Index.open(tmp_path / "index")
+    with pytest.raises(ValueError, match=r"query: expected \[4\], received \[3\]"):
+        index.search(np.zeros(3), "photos")
+    with pytest.raises(ValueError, match="top: expected at least 1, received 0"):
+        index.search(np.zeros(4), "photos", 0)
+    with pytest.raises(ValueError, match="expected one of photos, recipes, received 'menus'"):
+        index.search(np.zeros(4), "menus")
+
+
+def test_text_is_put_where_any_model_reads_it():
+    assert search.text_as_recipe("chicken soup, leek;  carrots,\n") == {
+        "title": "chicken soup, leek;  carrots,\n",
+        "ingredients": ["chicken soup", "leek", "carrots"],
+        "instructions": ["chicken soup, leek;  carrots,\n"],
+    }
+    assert search.text_as_recipe("leek", instruction_vectors=True)["instruction_vectors"] == []
+
+
+@pytest.mark.parametrize("query", ["leek soup", np.full((30, 90, 3), 7, np.uint8)])
+def test_results_are_drawn(tmp_path, query):
+    build(tmp_path / "index")
+    results = search.Index.open(tmp_path / "index").search(np.array([1, 0, 0, 1], np.float32), "photos", 5)
+    image = Image.open(io.BytesIO(search.draw_results(query, results, "title")))
+    red = image.getpixel((12 + 212 + 100, 30 + 12 + 100))  # the middle of the first result
+    assert red == pytest.approx((255, 0, 0), abs=6)
+    assert image.width == 12 + 6 * 212
+    if not isinstance(query, str):
+        assert image.getpixel((12 + 100, 30 + 12 + 100)) == (7, 7, 7)
+
+
+class FakeBundle(Encoder):
+    """As ``kfood.export.runtime.Bundle``, for the command."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = {"instruction_vectors": 0}
+        self.tokenizer = self
+
+    def tokens(self, text):
+        return text.split()
+
+    def encode_recipes(self, recipes):
+        self.asked = recipes
+        if "name" in recipes[0]:
+            raise ValueError("recipe 0: expected the keys title, received name.")
+        return np.array([[0, 1, 0, 1]], np.float32)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The search command on a small index; (its run function, the bundle that it opens, the index)."""
+    from kfood.export import runtime
+    from kfood.tools import search as tool
+
+    build(tmp_path / "index", encoder=Encoder(path=tmp_path / "bundle"))
+    (tmp_path / "bundle").mkdir()
+    bundle = FakeBundle()
+    monkeypatch.setattr(runtime.Bundle, "open", lambda path: bundle)
+    return lambda **options: tool.run(tool.Search(tmp_path / "index", **options)), bundle
+
+
+def test_command_photo_finds_recipes(command, tmp_path, capsys):
+    run, _ = command
+    photo, picture = tmp_path / "blue.png", tmp_path / "found.png"
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(photo)
+    results = run(image=photo, top=2, gallery_picture=picture)
+    assert [result.id for result in results] == ["id2", "id4"]
+    printed = capsys.readouterr().out
+    assert "blue.png → recipes" in printed
+    assert "id4" in printed
+    assert Image.open(picture).format == "PNG"
+
+
+def test_command_text_and_recipe_find_photos(command, tmp_path, capsys):
+    run, bundle = command
+    assert run(text="green, leek", top=1)[0].id == "id1"
+    assert bundle.asked[0]["ingredients"] == ["green", "leek"]
+    assert "→ photos" in capsys.readouterr().out
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"title": "Leeks", "ingredients": ["leek"]}))
+    assert run(recipe=recipe, to="recipes")[0].id == "id1"
+    assert "Leeks → recipes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "expected a recipe as JSON, received something else"),
+        ("[]", "expected one recipe as a JSON object, received a list"),
+        ('{"name": "Soup"}', r"recipe\.json: expected the keys title, received name"),
+    ],
+)
+def test_command_names_what_is_wrong_with_a_recipe(command, tmp_path, content, message):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        command[0](recipe=tmp_path / "recipe.json")
+
+
+def test_command_refuses(command, tmp_path):
+    run, bundle = command
+    with pytest.raises(ValueError, match="expected one of --image, --recipe and --text, received none"):
+        run()
+    with pytest.raises(ValueError, match="received --image and --text"):
+        run(image=tmp_path / "a.jpg", text="leek")
+    with pytest.raises(ValueError, match="--top: expected at least 1, received 0"):
+        run(text="leek", top=0)
+    with pytest.raises(ValueError, match="--text: expected at least one word"):
+        run(text="  ")
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg: expected a photo"):
+        run(image=tmp_path / "none.jpg")
+    with pytest.raises(FileNotFoundError, match="if it was moved, give --bundle"):
+        run(text="leek", bundle=tmp_path / "elsewhere")
+    bundle.sha256 = "00" * 32
+    with pytest.raises(ValueError, match="index again with this bundle"):
+        run(text="leek")
+
+
+class NameBundle(Encoder):
+    """Reads ingredient names and sentence vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = {"ingredient_unit": "name", "instruction_vectors": 2}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A prepared dataset of one recipe a split, with sentence vectors."""
+    from kfood.data import builder
+    from kfood.data.dataset import RecipeRecord
+
+    def record(split):
+        pixels = io.BytesIO()
+        Image.new("RGB", (12, 10), (200, 0, 0)).save(pixels, "JPEG")
+        vectors = np.array([[1, 2]], np.float32)
+        return RecipeRecord(
+            split, f"Soup of {split}", ["2 fresh leeks"], ["leek"], ["Boil ½."], 0, [pixels.getvalue()] * 2, vectors
+        )
+
+    return builder.write_recipes(
+        tmp_path_factory.mktemp("data") / "data",
+        "kitchen",
+        {split: [record(split)] for split in ("train", "val", "test")},
+        classes=["background"],
+        short_side=10,
+        min_word_count=1,
+        min_ingredient_count=1,
+        instruction_vectors=2,
+    )
+
+
+def test_items_of_a_dataset(dataset):
+    from kfood.tools import index as tool
+
+    items = list(tool.items(dataset, ["val", "test"], NameBundle()))
+    assert [item.id for item in items] == ["val", "test"]
+    item = items[1]
+    assert (item.title, item.ingredients, item.instructions) == ("Soup of test", ["2 fresh leeks"], ["Boil ½."])
+    assert item.recipe["ingredients"] == ["leek"]  # what this model reads
+    np.testing.assert_array_equal(item.recipe["instruction_vectors"], [[1, 2]])
+    assert item.photo.shape == (10, 12, 3)
+    bundle = NameBundle()
+    bundle.spec = {"ingredient_unit": "word", "instruction_vectors": 0}
+    assert next(tool.items(dataset, ["test"], bundle)).recipe == {
+        "title": "Soup of test",
+        "ingredients": ["2 fresh leeks"],
+        "instructions": ["Boil ½."],
+    }
+    bundle.spec["instruction_vectors"] = 9
+    with pytest.raises(ValueError, match="expected precomputed sentence vectors of width 9"):
+        next(tool.items(dataset, ["test"], bundle))
+
+
+def test_index_command(dataset, tmp_path, monkeypatch, capsys):
+    from kfood.export import runtime
+    from kfood.tools import index as tool
+
+    bundle = FakeBundle()
+    bundle.spec["ingredient_unit"] = "word"
+    bundle.encode_recipes = lambda recipes: np.ones((len(recipes), DIM), np.float32)
+    monkeypatch.setattr(runtime.Bundle, "open", lambda path, threads: bundle)
+    tool.main(
+        [str(tmp_path / "bundle"), "--data", str(dataset.path), "--out", str(tmp_path / "index"), "--split", "all"]
+    )
+    assert "3 recipes with photos" in capsys.readouterr().out
+    index = search.Index.open(tmp_path / "index")
+    assert index.description["dataset"]["splits"] == ["train", "val", "test"]
+    assert [result.id for result in index.search(np.ones(DIM), "recipes")] == ["train", "val", "test"]
