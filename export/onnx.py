@@ -3,7 +3,6 @@
 import logging
 
 import tensorflow as tf
-
 from kfood.export.saved_model import Endpoint
 
 OPSET = 17

@@ -35,7 +35,7 @@ from kfood.data import pipeline
 from kfood.data.dataset import RecipeDataset
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics
-from kfood.models import MODELS
+from kfood.models import MODELS, run_config
 from kfood.models.base import OptimizerConfig, RetrievalModel
 
 VOCABULARIES = ("words.txt", "ingredients.txt", "classes.txt")
@@ -240,7 +240,9 @@ def selection_score(logs: dict[str, float], monitor: str) -> float:
     """
 
     def mean(suffix):
-        return float(np.mean([value for name, value in logs.items() if name.startswith("val_") and name.endswith(suffix)]))
+        return float(
+            np.mean([value for name, value in logs.items() if name.startswith("val_") and name.endswith(suffix)])
+        )
 
     if monitor == "median_rank":
         return mean("_median_rank") - mean("_recall_at_10")
@@ -387,9 +389,7 @@ def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, res
     if run.exists() and any(run.iterdir()):
         if not resume:
             raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
-        if not path.is_file():
-            raise ValueError(f"--resume: expected a run folder with config.json, received {run}.")
-        stored = json.loads(path.read_text())
+        stored = run_config(run)
         for key in ("model", "config", "spec", "training", "data"):
             if stored[key] != json.loads(json.dumps(description[key])):
                 raise ValueError(

@@ -64,6 +64,9 @@ def test_imports_point_downwards(part, path):
 
 
 def test_importing_kfood_imports_nothing_heavy():
-    code = "import kfood, kfood.models, kfood.schema, sys; print([m for m in sys.modules if m in ('tensorflow', 'keras', 'numpy')])"
+    code = (
+        "import kfood, kfood.models, kfood.schema, sys; "
+        "print([name for name in sys.modules if name in ('tensorflow', 'keras', 'numpy')])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -27,7 +27,7 @@ def test_distances_are_anchors_by_gallery(rng):
 
 def test_distance_names():
     assert distances.by_name("cosine") is distances.cosine
-    with pytest.raises(ValueError, match="expected one of.*received 'l2'"):
+    with pytest.raises(ValueError, match=r"expected one of.*received 'l2'"):
         distances.by_name("l2")
 
 

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_RUN
+from kfood.tools.main import main
 
 from kfood import training
 from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.models import load_run
 from kfood.models.base import OptimizerConfig
-from kfood.tools.main import main
 
 
 def _weights(path):
@@ -84,7 +84,7 @@ main(sys.argv[2:])
 
 @pytest.mark.slow
 def test_kill_in_mid_epoch_and_resume_to_the_same_weights(kitchen, tmp_path):
-    """SIGKILL in the third epoch of four; resumed, every weight and optimizer slot equals the unbroken run's bitwise."""
+    """SIGKILL in the third epoch of four; resumed, all weights and optimizer slots equal the unbroken run's bitwise."""
     common = ["train", "acme", "--data", str(kitchen), "--epochs", "4"]
     common += [part for override in (*TINY_RUN, "recipe_encoder.dropout=0.3") for part in ("--set", override)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -127,7 +127,10 @@ def test_checkpoint_holds_optimizers_and_random_states(tiny_run):
 def test_resume_of_a_finished_run_changes_nothing(tiny_run, kitchen):
     before = (tiny_run / "checkpoints" / "last.weights.h5").read_bytes()
     arguments = [part for override in TINY_RUN for part in ("--set", override)]
-    assert main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), "--epochs", "2", *arguments, "--resume"]) == 0
+    assert (
+        main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), "--epochs", "2", *arguments, "--resume"])
+        == 0
+    )
     assert (tiny_run / "checkpoints" / "last.weights.h5").read_bytes() == before
 
 
@@ -169,7 +172,9 @@ def test_schedules():
     factors = [training.learning_rate_factor(cosine, epoch, 10, []) for epoch in (0, 1, 5)]
     np.testing.assert_allclose(factors, [0.5, (1 + np.cos(0.1 * np.pi)) / 2, 0.5])
     plateau = OptimizerConfig(schedule="plateau", period=2, factor=0.5)
-    factors = [training.learning_rate_factor(plateau, 9, 10, stale) for stale in ([], [0, 1], [0, 1, 2], [0, 1, 2, 3, 4])]
+    factors = [
+        training.learning_rate_factor(plateau, 9, 10, stale) for stale in ([], [0, 1], [0, 1, 2], [0, 1, 2, 3, 4])
+    ]
     np.testing.assert_allclose(factors, [1, 1, 0.5, 0.25])
     with pytest.raises(ValueError, match="schedule: expected one of"):
         OptimizerConfig(schedule="linear")
@@ -188,7 +193,10 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
 
         def on_epoch_end(self, epoch, logs=None):
             backbone = self.model.encoders["image"].get_layer("backbone")
-            seen[epoch] = (backbone.layers[2].get_weights()[0], self.model.encoders["image"].get_layer("image_embedding").get_weights()[0])
+            seen[epoch] = (
+                backbone.layers[2].get_weights()[0],
+                self.model.encoders["image"].get_layer("image_embedding").get_weights()[0],
+            )
 
     fit = keras.Model.fit
 
@@ -196,7 +204,10 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
         return fit(self, *args, callbacks=[*callbacks, Watch()], **kwargs)
 
     chosen = experiment(
-        "acme", "small", "TL", (*TINY_RUN, "training.epochs=2", "training.freeze_image_epochs=1", "training.deterministic=false")
+        "acme",
+        "small",
+        "TL",
+        (*TINY_RUN, "training.epochs=2", "training.freeze_image_epochs=1", "training.deterministic=false"),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "fit", fit_watched)
@@ -208,10 +219,14 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
 
 def test_nan_stops_with_the_name_of_the_loss(kitchen, tmp_path, capsys):
     """A learning rate far too large; the message names a loss and a step, and the run is left without a checkpoint."""
-    arguments = [part for override in (*TINY_RUN, "adversary_optimizer.learning_rate=1e30") for part in ("--set", override)]
+    arguments = [
+        part for override in (*TINY_RUN, "adversary_optimizer.learning_rate=1e30") for part in ("--set", override)
+    ]
     assert main(["train", "acme", "--data", str(kitchen), "--run", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
-    assert re.search(r"Loss '(alignment|critic|critic_penalty|discriminator|picture)' became (nan|-?inf) in step \d+", error)
+    assert re.search(
+        r"Loss '(alignment|critic|critic_penalty|discriminator|picture)' became (nan|-?inf) in step \d+", error
+    )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 

@@ -55,7 +55,12 @@ def run(args: Demo) -> None:
     _command("search", index, "--text", "pizza with mushrooms and olives", "--gallery-picture", picture)
     report = json.loads((out / "run" / "report.json").read_text())
     print(f"\nDone in {time.monotonic() - start:.0f} s. Look at:")
-    for path in (out / "run" / "report.html", out / "search_by_photo.png", out / "search.png", out / "bundle" / "card.md"):
+    for path in (
+        out / "run" / "report.html",
+        out / "search_by_photo.png",
+        out / "search.png",
+        out / "bundle" / "card.md",
+    ):
         print(f"  {path}")
     for direction, scores in sorted(report["directions"].items()):
         print(f"{direction}: MedR {scores['median_rank']['mean']:.1f}")

@@ -57,7 +57,10 @@ def describe(args: Describe) -> dict[str, Any]:
         "embedding_size": model.embedding_size,
         "distance": model.distance,
         "inputs": {
-            name: {feature: {"shape": list(tensor.shape), "dtype": tensor.dtype} for feature, tensor in encoder.input.items()}
+            name: {
+                feature: {"shape": list(tensor.shape), "dtype": tensor.dtype}
+                for feature, tensor in encoder.input.items()
+            }
             for name, encoder in model.encoders.items()
         },
         "vocabulary": {

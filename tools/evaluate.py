@@ -7,7 +7,6 @@ Examples:
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,7 +75,7 @@ def run(args: Evaluate) -> dict[str, Any]:
     from kfood.evaluation import report
     from kfood.evaluation.embedding import embed_dataset
     from kfood.evaluation.protocols import evaluate
-    from kfood.models import load_run
+    from kfood.models import load_run, run_config
 
     dataset = open_dataset(args.data)
     pairs = dataset.size(args.split)
@@ -112,7 +111,7 @@ def run(args: Evaluate) -> dict[str, Any]:
         dataset,
         args.split,
         model={
-            "name": model_name(args.run),
+            "name": run_config(args.run)["model"],
             "run": args.run.resolve().name,
             "weights": args.weights,
             "embedding_size": next(iter(embeddings.arrays.values())).shape[1],
@@ -145,24 +144,14 @@ def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) ->
         ValueError: they differ; the message names both.
         FileNotFoundError: no run there.
     """
-    trained = _config(run)["data"]["fingerprint"]
+    from kfood.models import run_config
+
+    trained = run_config(run)["data"]["fingerprint"]
     if trained != fingerprint:
         raise ValueError(
             f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "
             f"{data} with another one ({fingerprint[:12]}…): its ids would mean other words."
         )
-
-
-def model_name(run: pathlib.Path) -> str:
-    """Name of a run's model, as on the command line."""
-    return _config(run)["model"]
-
-
-def _config(run: pathlib.Path) -> dict[str, Any]:
-    path = run / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a run folder with config.json, made by 'kfood train', received {run}.")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _table(evaluation: "Evaluation") -> Any:

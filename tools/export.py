@@ -32,16 +32,19 @@ class Export:
 
 def main(arguments: list[str]) -> None:
     """Parses and exports."""
-    args = tyro.cli(Export, args=arguments, prog="kfood export", description=__doc__)
-    run(args)
+    run(
+        tyro.cli(
+            Export, args=arguments, prog="kfood export", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    )
 
 
 def run(args: Export) -> None:
     """Exports, and says what was written and how far it is from the model."""
     import rich
     import tensorflow as tf
-
     from kfood.export.bundle import export_bundle
+
     from kfood.models import load_run
 
     with contextlib.suppress(RuntimeError):  # a process that has used its GPU already; the export then leaves it idle

@@ -41,7 +41,9 @@ class Train:
 
 def main(arguments: list[str]) -> None:
     """Parses and trains."""
-    args = tyro.cli(Train, args=arguments, prog="kfood train", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
+    args = tyro.cli(
+        Train, args=arguments, prog="kfood train", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+    )
     run(args)
 
 
@@ -55,4 +57,6 @@ def run(args: Train) -> None:
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
     chosen = experiment(args.model, args.preset, args.variant, overrides)
     progress = train(args.model, chosen, open_dataset(args.data), args.run, resume=args.resume)
-    print(f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5.")
+    print(
+        f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5."
+    )

@@ -37,9 +37,18 @@ def small() -> Experiment:
         model=ACMEConfig(
             image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256)),
             recipe_encoder=RecipeEncoderConfig(
-                word_size=64, ingredient_units=64, word_units=48, instruction_units=96, dropout=0.2, word_dropout=0.1
+                word_size=64,
+                ingredient_units=64,
+                word_units=48,
+                instruction_units=96,
+                bag_of_words=True,
+                dropout=0.3,
+                word_dropout=0.5,
             ),
             embedding_size=256,
+            mining_warmup_steps=300,
+            translation_weight=0.3,
+            ingredient_weight=100.0,
             generator_objective="non_saturating",
             picture_size=64,
             picture_width=8,
@@ -53,7 +62,13 @@ def small() -> Experiment:
         spec=schema.RecipeSpec(
             image_size=96, ingredients=16, ingredient_words=8, instructions=10, instruction_words=16, title_words=8
         ),
-        training=TrainingConfig(epochs=20, batch_size=64, augmentation=Augmentation()),
+        training=TrainingConfig(
+            epochs=20,
+            batch_size=64,
+            augmentation=Augmentation(
+                crop_area=(0.4, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2
+            ),
+        ),
     )
 
 

@@ -22,8 +22,8 @@ class ImageEncoderConfig:
 
     Attributes:
         backbone: ``"small"`` or the name of a model in ``keras.applications``, e.g. ``"ResNet50"``.
-        weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or ``.keras``
-            file for the backbone, or empty for none.
+        weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or
+            ``.keras`` file for the backbone, or empty for none.
         widths: channels of each stage of ``"small"``; each stage halves the side.
         blocks: residual blocks in each stage of ``"small"``.
         dropout: rate on the pooled features, training only.
@@ -45,7 +45,7 @@ def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) 
         size: width of the result.
 
     Returns:
-        Functional model: ``{"image": float32 [batch, side, side, 3] in [0, 255]}`` → float ``[batch, size]`` in (-1, 1).
+        Functional model: ``{"image": float32 [batch, side, side, 3]}`` in [0, 255] → float ``[batch, size]``, tanh.
         Its layer ``backbone`` maps pictures to a feature map and is what freezing and pretrained weights refer to.
 
     Raises:
@@ -56,7 +56,9 @@ def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) 
     features = backbone(spec.image_size, config)(inputs[schema.IMAGE])
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
     pooled = keras.layers.Dropout(config.dropout)(pooled)
-    return keras.Model(inputs, keras.layers.Dense(size, activation="tanh", name="image_embedding")(pooled), name="image")
+    return keras.Model(
+        inputs, keras.layers.Dense(size, activation="tanh", name="image_embedding")(pooled), name="image"
+    )
 
 
 def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
@@ -65,7 +67,9 @@ def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
     if config.backbone == "small":
         network = keras.Model(picture, _small(PhotoNormalization("torch")(picture), config), name="backbone")
         if config.weights == "imagenet":
-            raise ValueError("image_encoder.weights: expected a file or nothing for backbone 'small', received 'imagenet'.")
+            raise ValueError(
+                "image_encoder.weights: expected a file or nothing for backbone 'small', received 'imagenet'."
+            )
     else:
         builder = getattr(keras.applications, config.backbone, None)
         if not callable(builder):
@@ -78,7 +82,9 @@ def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
             weights="imagenet" if config.weights == "imagenet" else None,
             input_shape=(image_size, image_size, 3),
         )
-        network = keras.Model(picture, application(PhotoNormalization(_mode(config.backbone))(picture)), name="backbone")
+        network = keras.Model(
+            picture, application(PhotoNormalization(_mode(config.backbone))(picture)), name="backbone"
+        )
     if config.weights not in ("", "imagenet"):
         if not os.path.isfile(config.weights):
             raise FileNotFoundError(

@@ -46,21 +46,17 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     Returns:
         Functional model: dict of ``spec.recipe_inputs()`` → float ``[batch, size]`` in (-1, 1).
     """
-    inputs = {
-        name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()
-    }
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
     dropout = WordDropout(config.word_dropout, name="word_dropout")
-    needs_words = (
-        spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs
-    )
-    words = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words") if needs_words else None
-    if spec.ingredient_unit == "word":
-        ingredient_table = words
-    else:
-        ingredient_table = keras.layers.Embedding(spec.ingredient_vocabulary, config.word_size, name="ingredient_names")
+    tables = {}
+    if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:
+        tables["word"] = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
+    if spec.ingredient_unit == "name":
+        tables["name"] = keras.layers.Embedding(spec.ingredient_vocabulary, config.word_size, name="ingredient_names")
+    table_of = {schema.INGREDIENTS: spec.ingredient_unit, schema.INSTRUCTIONS: "word", schema.TITLE: "word"}
 
     tokens = dropout(inputs[schema.INGREDIENTS])
-    vectors = TokenMean(name="ingredient_mean")(ingredient_table(tokens), tokens)
+    vectors = TokenMean(name="ingredient_mean")(tables[spec.ingredient_unit](tokens), tokens)
     states = FinalStates(config.ingredient_units, name="ingredient_lstm")
     parts = [states(vectors, lengths(ops.max(tokens, axis=-1)))]
 
@@ -69,7 +65,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
         tokens = dropout(inputs[schema.INSTRUCTIONS])
         flat = ops.reshape(tokens, (-1, spec.instruction_words))
         vectors = ops.reshape(
-            sentence(words(flat), lengths(flat)), (-1, spec.instructions, 2 * config.word_units)
+            sentence(tables["word"](flat), lengths(flat)), (-1, spec.instructions, 2 * config.word_units)
         )
         count = lengths(ops.max(tokens, axis=-1))
     else:
@@ -79,16 +75,17 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
 
     if schema.TITLE in inputs:
         tokens = dropout(inputs[schema.TITLE])
-        parts.append(sentence(words(tokens), lengths(tokens)))
+        parts.append(sentence(tables["word"](tokens), lengths(tokens)))
 
     if config.bag_of_words:
-        for name, table in ((schema.INGREDIENTS, ingredient_table), (schema.INSTRUCTIONS, words), (schema.TITLE, words)):
-            if name in inputs:
-                tokens = ops.reshape(dropout(inputs[name]), (-1, 1, math.prod(inputs[name].shape[1:])))
-                parts.append(TokenMean(name=f"{name}_bag")(table(tokens), tokens)[:, 0])
+        for name in [name for name in inputs if name in table_of]:
+            tokens = ops.reshape(dropout(inputs[name]), (-1, 1, math.prod(inputs[name].shape[1:])))
+            parts.append(TokenMean(name=f"{name}_bag")(tables[table_of[name]](tokens), tokens)[:, 0])
 
     joined = keras.layers.Dropout(config.dropout)(ops.concatenate(parts, axis=-1))
-    return keras.Model(inputs, keras.layers.Dense(size, activation="tanh", name="recipe_embedding")(joined), name="recipe")
+    return keras.Model(
+        inputs, keras.layers.Dense(size, activation="tanh", name="recipe_embedding")(joined), name="recipe"
+    )
 
 
 @keras.saving.register_keras_serializable("kfood")

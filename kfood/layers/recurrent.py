@@ -54,7 +54,9 @@ class FinalStates(keras.layers.Layer):
     def call(self, inputs, lengths):
         """See the class."""
         steps, width = inputs.shape[1], inputs.shape[2]
-        last = ops.one_hot(lengths - 1, steps, dtype=inputs.dtype)[:, :, None]  # all zero for length 0
+        # One at the last step, nowhere for length 0. Not one_hot: in ONNX it counts -1 from the end.
+        last = ops.equal(ops.arange(steps, dtype="int32")[None, :], lengths[:, None] - 1)
+        last = ops.cast(last, inputs.dtype)[:, :, None]
         states = [ops.sum(self.forward_cell(inputs) * last, axis=1)]
         if self.backward_cell is not None:
             rows = ops.cumsum(ops.ones_like(lengths)) - 1

@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kfood.models.base import RetrievalModel
@@ -31,6 +31,34 @@ MODELS = {"acme": Entry("kfood.models.acme", "ACME")}
 """Name on the command line → model."""
 
 
+def run_config(run: str | pathlib.Path) -> dict[str, Any]:
+    """What a run was made of: the content of its ``config.json``.
+
+    Args:
+        run: folder made by ``kfood train``.
+
+    Returns:
+        Dict with ``model``, ``config``, ``spec``, ``training`` and ``data`` (``name``, ``fingerprint``, ``splits``).
+
+    Raises:
+        FileNotFoundError: no run there.
+        ValueError: a config.json that ``kfood train`` did not write.
+    """
+    path = pathlib.Path(run) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a run folder with config.json, made by 'kfood train', received {run}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        complete = (
+            all(name in content for name in ("model", "config", "spec", "training")) and content["data"]["fingerprint"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the settings that 'kfood train' writes ({error!r}).") from error
+    if not complete:
+        raise ValueError(f"{path}: expected model, config, spec, training and data, received {list(content)}.")
+    return content
+
+
 def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best") -> "RetrievalModel":
     """The trained model of a run folder, without its optimizers.
 
@@ -46,12 +74,9 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
         ValueError: a run of a model that this version does not know, or weights of another one.
     """
     run = pathlib.Path(run)
-    path = run / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a run folder with config.json, made by 'kfood train', received {run}.")
-    stored = json.loads(path.read_text())
+    stored = run_config(run)
     if stored["model"] not in MODELS:
-        raise ValueError(f"{path}: expected a model among {', '.join(MODELS)}, received {stored['model']!r}.")
+        raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
     # The run's own weights replace whatever the encoders once started from.
     stored["config"].get("image_encoder", {})["weights"] = ""
     model = MODELS[stored["model"]].load()(stored["config"], stored["spec"])
@@ -61,5 +86,7 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
     try:
         model.load_weights(checkpoint)
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{checkpoint}: expected weights of model {model.name!r} as in {path} ({error}).") from error
+        raise ValueError(
+            f"{checkpoint}: expected weights of model {model.name!r} as in config.json ({error})."
+        ) from error
     return model

@@ -101,6 +101,7 @@ class ACMEConfig:
         generator_objective: ``"minimax"`` (Eq. 4) or ``"non_saturating"`` (released code).
         conditioning_weight: factor of the KL of the conditioning augmentation (2).
         ingredient_loss: ``"cross_entropy"`` or ``"margin_as_released"``.
+        ingredient_weight: factor of L_Gi2r, a mean over all ingredients, before λ2 (1).
         balance_translation: scale the larger of L_r2i and L_i2r down to the smaller (released code).
         optimizer: Adam of the encoders, FC, generator and classifiers (section 4.2; betas: released code).
         adversary_optimizer: Adam of D_M and of D_r2i.
@@ -130,6 +131,7 @@ class ACMEConfig:
     generator_objective: Literal["minimax", "non_saturating"] = "minimax"
     conditioning_weight: float = 2.0
     ingredient_loss: Literal["cross_entropy", "margin_as_released"] = "cross_entropy"
+    ingredient_weight: float = 1.0
     balance_translation: bool = False
     optimizer: OptimizerConfig = OptimizerConfig(1e-4, beta_1=0.5)
     adversary_optimizer: OptimizerConfig = OptimizerConfig(1e-4, beta_1=0.5)
@@ -244,7 +246,7 @@ def discriminator_loss(real_logits, fake_logits):
 
 
 def picture_losses(fake_logits, real_classes, fake_classes, labels, mean, log_variance, objective):
-    """Eq. 4, min over G_r2i, C_r2i, E_R, FC: (L_Gr2i, L_Cr2i on generated and real pictures, KL of the conditioning)."""
+    """Eq. 4, min over G_r2i, C_r2i, E_R, FC: (L_Gr2i, L_Cr2i on both kinds of pictures, KL of the conditioning)."""
     known = schema.BACKGROUND_CLASS
     return (
         adversarial.generator(fake_logits, objective),
@@ -285,7 +287,9 @@ class ACME(RetrievalModel):
         self.shared = shared_layer(size)
         self.encoders = {
             name: keras.Model(
-                tower.input, keras.layers.UnitNormalization(name="embedding")(self.shared(tower.output)), name=f"{name}_encoder"
+                tower.input,
+                keras.layers.UnitNormalization(name="embedding")(self.shared(tower.output)),
+                name=f"{name}_encoder",
             )
             for name, tower in (("image", self.image_tower), ("recipe", self.recipe_tower))
         }
@@ -336,7 +340,8 @@ class ACME(RetrievalModel):
             )
             self.class_head = perceptron("class_head", (size, 512, spec.classes))
             own += [self.ingredient_head, self.class_head]
-            weights["ingredients"] = weights["ingredients_class"] = config.translation_weight
+            weights["ingredients"] = config.translation_weight * config.ingredient_weight
+            weights["ingredients_class"] = config.translation_weight
             embedding = keras.Input((size,), name="embedding")
             probabilities = keras.layers.Activation("sigmoid")(self.ingredient_head(embedding))
             self.decoders["ingredients"] = Decoder("image", keras.Model(embedding, probabilities, name="ingredients"))
@@ -379,8 +384,8 @@ class ACME(RetrievalModel):
 
     def _critic_losses(self, features, batch, training):
         mixture = keras.random.uniform((ops.shape(features["image"])[0], 1), seed=self.random)
-        hidden = [ops.cast(features[name], "float32") for name in ("image_hidden", "recipe_hidden")]
-        distance, penalty = critic_loss(self.critic, *hidden, mixture)
+        image, recipe = (ops.cast(features[name], "float32") for name in ("image_hidden", "recipe_hidden"))
+        distance, penalty = critic_loss(self.critic, image, recipe, mixture)
         return {"critic": distance, "critic_penalty": penalty}
 
     def _discriminator_losses(self, features, batch, training):

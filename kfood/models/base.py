@@ -49,7 +49,9 @@ class OptimizerConfig:
         if self.schedule not in schedules:
             raise ValueError(f"schedule: expected one of {list(schedules)}, received {self.schedule!r}.")
         if self.schedule in ("step", "plateau") and self.period < 1:
-            raise ValueError(f"period: expected at least 1 epoch with schedule {self.schedule!r}, received {self.period}.")
+            raise ValueError(
+                f"period: expected at least 1 epoch with schedule {self.schedule!r}, received {self.period}."
+            )
 
     def build(self, name: str) -> keras.optimizers.Optimizer:
         """A fresh optimizer called ``name``."""
@@ -358,5 +360,3 @@ def _checked(value, default, path):
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"Setting {path}: expected {expected.__name__}, received {value!r}.") from error
     return tuple(value) if isinstance(value, list) else value
-
-
