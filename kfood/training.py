@@ -327,12 +327,7 @@ def train(
         TrainingDivergedError: a loss became NaN.
     """
     config: TrainingConfig = experiment.training
-    spec = dataclasses.replace(
-        experiment.spec,
-        word_vocabulary=len(dataset.words) + schema.FIRST_TOKEN_ID,
-        ingredient_vocabulary=len(dataset.ingredients) + schema.FIRST_TOKEN_ID,
-        classes=len(dataset.classes),
-    )
+    spec = dataset.fit(experiment.spec)
     steps = pipeline.steps_per_epoch(dataset, "train", config.batch_size)
     description = {
         "kfood": kfood.__version__,

@@ -9,7 +9,7 @@ from keras import ops
 from kfood import schema
 from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, PhotoNormalization, image_tower
-from kfood.layers.recipe import RecipeEncoderConfig, TokenMean, WordDropout, recipe_tower
+from kfood.layers.recipe import RecipeEncoderConfig, TokenMean, recipe_tower
 from kfood.layers.recurrent import FinalStates, lengths
 
 
@@ -41,15 +41,18 @@ def test_token_mean():
     np.testing.assert_allclose(got, [[[1.0, 2.0]], [[0.0, 0.0]]])
 
 
-def test_word_dropout_only_in_training_and_never_on_padding():
-    tokens = np.array([[5, 6, 7, 8, 9, 0, 0]] * 400, "int32")
-    layer = WordDropout(0.25)
-    assert np.array_equal(layer(tokens, training=False), tokens)
-    dropped = ops.convert_to_numpy(layer(tokens, training=True))
-    assert np.all(dropped[:, 5:] == 0)
-    changed = dropped[:, :5] != tokens[:, :5]
-    assert np.all(dropped[:, :5][changed] == schema.UNKNOWN_ID)
-    assert changed.mean() == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 2000))
+def test_word_dropout_leaves_whole_words_out_in_training_only(tiny_spec, tiny_batch):
+    import dataclasses
+
+    batch = {name: tiny_batch[name] for name in tiny_spec.recipe_inputs()}
+    tower = recipe_tower(tiny_spec, dataclasses.replace(CONFIG, word_dropout=0.5), 8)
+    np.testing.assert_array_equal(tower(batch, training=False), tower(batch, training=False))
+    assert np.abs(tower(batch, training=True) - tower(batch, training=True)).max() > 1e-3
+    layers = [layer for layer in tower.layers if isinstance(layer, keras.layers.Dropout) and layer.noise_shape]
+    assert len(layers) == 3  # ingredients, instructions, title
+    vectors = layers[1](np.ones((40, 5, 6), "float32"), training=True).numpy()
+    assert set(np.unique(vectors)) == {0.0, 2.0}
+    assert np.all(np.ptp(vectors, axis=-1) == 0)  # whole vectors
 
 
 CONFIG = RecipeEncoderConfig(word_size=6, ingredient_units=4, word_units=3, instruction_units=5)

@@ -35,7 +35,7 @@ def small() -> Experiment:
     adam = OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1)
     return Experiment(
         model=ACMEConfig(
-            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256)),
+            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(24, 48, 96, 192)),
             recipe_encoder=RecipeEncoderConfig(
                 word_size=64,
                 ingredient_units=64,
@@ -48,13 +48,13 @@ def small() -> Experiment:
             embedding_size=256,
             mining_warmup_steps=300,
             translation_weight=0.3,
-            ingredient_weight=100.0,
+            ingredient_weight=30.0,
             generator_objective="non_saturating",
-            picture_size=64,
-            picture_width=8,
-            discriminator_width=12,
+            picture_size=32,
+            picture_width=16,
+            discriminator_width=8,
             residual_blocks=1,
-            condition_size=64,
+            condition_size=32,
             noise_size=32,
             optimizer=adam,
             adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),

@@ -99,11 +99,15 @@ class RecipeDataset:
         Returns:
             The spec with this dataset's vocabulary sizes.
         """
-        return schema.RecipeSpec(
+        return self.fit(schema.RecipeSpec(**limits))
+
+    def fit(self, spec: schema.RecipeSpec) -> schema.RecipeSpec:
+        """``spec`` with this dataset's vocabulary sizes in place of its own."""
+        return dataclasses.replace(
+            spec,
             word_vocabulary=len(self.words) + schema.FIRST_TOKEN_ID,
             ingredient_vocabulary=len(self.ingredients) + schema.FIRST_TOKEN_ID,
             classes=len(self.classes),
-            **limits,
         )
 
     def files(self, split: str) -> list[str]:

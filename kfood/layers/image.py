@@ -24,7 +24,7 @@ class ImageEncoderConfig:
         backbone: ``"small"`` or the name of a model in ``keras.applications``, e.g. ``"ResNet50"``.
         weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or
             ``.keras`` file for the backbone, or empty for none.
-        widths: channels of each stage of ``"small"``; each stage halves the side.
+        widths: channels of each stage of ``"small"``; the stem quarters the side, each stage after the first halves it.
         blocks: residual blocks in each stage of ``"small"``.
         dropout: rate on the pooled features, training only.
     """
@@ -103,9 +103,11 @@ def _mode(name):
 
 
 def _small(x, config):
-    """A residual network of ``len(widths)`` stages: the first halves the side twice, each other one once."""
-    x = _convolution(x, config.widths[0], strides=2, name="stem")
-    x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
+    """A residual network: the stem quarters the side, each stage after the first halves it.
+
+    One strided convolution as the stem: at full or half the side most of a CPU's time would go into normalising.
+    """
+    x = _convolution(x, config.widths[0], strides=4, size=7, name="stem")
     for stage, width in enumerate(config.widths):
         for block in range(config.blocks):
             strides = 2 if stage and not block else 1

@@ -23,7 +23,7 @@ class RecipeEncoderConfig:
         bag_of_words: also join the mean of the word vectors of each part, past the recurrences: with a thousand recipes
             to learn from, word order is mostly noise. Off in the papers.
         dropout: rate on the joined recipe vector, training only.
-        word_dropout: chance of a word to be read as unknown, training only.
+        word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only.
     """
 
     word_size: int = 300
@@ -47,7 +47,6 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
         Functional model: dict of ``spec.recipe_inputs()`` → float ``[batch, size]`` in (-1, 1).
     """
     inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
-    dropout = WordDropout(config.word_dropout, name="word_dropout")
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:
         tables["word"] = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
@@ -55,32 +54,35 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
         tables["name"] = keras.layers.Embedding(spec.ingredient_vocabulary, config.word_size, name="ingredient_names")
     table_of = {schema.INGREDIENTS: spec.ingredient_unit, schema.INSTRUCTIONS: "word", schema.TITLE: "word"}
 
-    tokens = dropout(inputs[schema.INGREDIENTS])
-    vectors = TokenMean(name="ingredient_mean")(tables[spec.ingredient_unit](tokens), tokens)
-    states = FinalStates(config.ingredient_units, name="ingredient_lstm")
-    parts = [states(vectors, lengths(ops.max(tokens, axis=-1)))]
+    def vectors_of(name, *shape):
+        """Tokens of a part in another shape, and their vectors; in training some words are left out whole."""
+        tokens = ops.reshape(inputs[name], (-1, *shape))
+        vectors = tables[table_of[name]](tokens)
+        noise_shape = (None,) * len(shape) + (None, 1)
+        return tokens, keras.layers.Dropout(config.word_dropout, noise_shape=noise_shape)(vectors)
+
+    tokens, vectors = vectors_of(schema.INGREDIENTS, spec.ingredients, spec.ingredient_words)
+    lines = TokenMean(name="ingredient_mean")(vectors, tokens)
+    parts = [FinalStates(config.ingredient_units, name="ingredient_lstm")(lines, lengths(ops.max(tokens, axis=-1)))]
 
     sentence = FinalStates(config.word_units, name="word_lstm")
     if schema.INSTRUCTIONS in inputs:
-        tokens = dropout(inputs[schema.INSTRUCTIONS])
-        flat = ops.reshape(tokens, (-1, spec.instruction_words))
-        vectors = ops.reshape(
-            sentence(tables["word"](flat), lengths(flat)), (-1, spec.instructions, 2 * config.word_units)
-        )
-        count = lengths(ops.max(tokens, axis=-1))
+        tokens, vectors = vectors_of(schema.INSTRUCTIONS, spec.instruction_words)
+        sentences = ops.reshape(sentence(vectors, lengths(tokens)), (-1, spec.instructions, 2 * config.word_units))
+        count = lengths(ops.max(inputs[schema.INSTRUCTIONS], axis=-1))
     else:
-        vectors = inputs[schema.INSTRUCTION_VECTORS]
-        count = lengths(ops.cast(ops.any(ops.not_equal(vectors, 0.0), axis=-1), "int32"))
-    parts.append(FinalStates(config.instruction_units, bidirectional=False, name="instruction_lstm")(vectors, count))
+        sentences = inputs[schema.INSTRUCTION_VECTORS]
+        count = lengths(ops.cast(ops.any(ops.not_equal(sentences, 0.0), axis=-1), "int32"))
+    parts.append(FinalStates(config.instruction_units, bidirectional=False, name="instruction_lstm")(sentences, count))
 
     if schema.TITLE in inputs:
-        tokens = dropout(inputs[schema.TITLE])
-        parts.append(sentence(tables["word"](tokens), lengths(tokens)))
+        tokens, vectors = vectors_of(schema.TITLE, spec.title_words)
+        parts.append(sentence(vectors, lengths(tokens)))
 
     if config.bag_of_words:
         for name in [name for name in inputs if name in table_of]:
-            tokens = ops.reshape(dropout(inputs[name]), (-1, 1, math.prod(inputs[name].shape[1:])))
-            parts.append(TokenMean(name=f"{name}_bag")(tables[table_of[name]](tokens), tokens)[:, 0])
+            tokens, vectors = vectors_of(name, 1, math.prod(inputs[name].shape[1:]))
+            parts.append(TokenMean(name=f"{name}_bag")(vectors, tokens)[:, 0])
 
     joined = keras.layers.Dropout(config.dropout)(ops.concatenate(parts, axis=-1))
     return keras.Model(
@@ -111,40 +113,3 @@ class TokenMean(keras.layers.Layer):
     def compute_output_shape(self, vectors_shape, tokens_shape=None):
         """``[batch, lines, d]``."""
         return (*vectors_shape[:2], vectors_shape[3])
-
-
-@keras.saving.register_keras_serializable("kfood")
-class WordDropout(keras.layers.Layer):
-    """Reads some words as unknown while training.
-
-    Args:
-        rate: chance of a word, in [0, 1).
-
-    Call arguments:
-        tokens: int ``[...]``, 0 = padding, which stays.
-        training: whether to change anything.
-
-    Returns:
-        int ``[...]``.
-    """
-
-    def __init__(self, rate, **kwargs):
-        super().__init__(**kwargs)
-        self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def call(self, tokens, training=False):
-        """See the class."""
-        if not training or self.rate == 0.0:
-            return tokens
-        dropped = keras.random.uniform(ops.shape(tokens), seed=self.seed_generator) < self.rate
-        is_word = ops.not_equal(tokens, schema.PADDING_ID)
-        return ops.where(ops.logical_and(dropped, is_word), schema.UNKNOWN_ID, tokens)
-
-    def compute_output_spec(self, tokens, training=False):
-        """The shape and dtype of ``tokens``."""
-        return keras.KerasTensor(tokens.shape, tokens.dtype)
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"rate": self.rate}

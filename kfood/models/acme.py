@@ -8,7 +8,7 @@ paper               here                                        shape, range
 i, r                ``batch["image"]``, recipe features         :mod:`kfood.schema`
 E_V, E_R            ``image_tower``, ``recipe_tower``           → V_m, R_m
 V_m, R_m            ``image_hidden``, ``recipe_hidden``         [batch, 1024], tanh
-FC                  ``shared`` (one layer for both)             Linear + batch norm + tanh, then L2
+FC                  ``shared`` (one set of weights)             Linear + batch norm + tanh, then L2
 V, R                ``image``, ``recipe`` (the embeddings)      [batch, 1024], L2-normalised
 d(·)                Euclidean distance                          :func:`kfood.distances.euclidean`
 α                   ``margin``                                  0.3
@@ -46,9 +46,11 @@ Where this file departs from the paper, or fills what it leaves open, and what t
 - Ingredients are trained by binary cross-entropy; the released code's margin loss reads the 0/1 vector as indices
   (``ingredient_loss="margin_as_released"``), and scales the larger of the two translation losses down to the smaller
   (``balance_translation=True``).
-- The released code applies FC's batch normalisation to each modality on its own (``shared_statistics="each"``), never
-  trains FC, never puts it into evaluation mode, and selects on the test split. Here FC sees both modalities as one
-  batch, is trained, and evaluation uses its moving statistics.
+- FC's batch normalisation (released code) takes its statistics from one modality at a time; each modality has its own
+  moving statistics here, and evaluation uses them. The released code never puts FC into evaluation mode, so that
+  results depend on the batch, never trains FC, and selects on the test split. Statistics over both modalities together
+  let them settle at opposite ends of each dimension, where all distances between them are equal and tanh passes no
+  gradient: seen when training from scratch.
 - Recipes: an ingredient is one entry of a name vocabulary, as in the paper, or the mean of its words
   (``RecipeSpec.ingredient_unit``); sentence vectors are learned by a word-level bi-LSTM, or precomputed as in the paper
   (``RecipeSpec.instruction_vectors``).
@@ -91,7 +93,6 @@ class ACMEConfig:
         image_to_recipe: L_i2r (I2R of Table 2).
         alignment_weight: λ1 of Eq. 1 (section 4.2).
         translation_weight: λ2 of Eq. 1 (section 4.2).
-        shared_statistics: batch normalisation of FC over both modalities (``"joint"``) or one at a time (``"each"``).
         picture_size: side of a generated picture (section 4.2: 128).
         picture_width: channels of the generator's last stage (StackGAN's GF_DIM 64).
         discriminator_width: channels of the discriminator's first (StackGAN's DF_DIM 64).
@@ -121,7 +122,6 @@ class ACMEConfig:
     image_to_recipe: bool = True
     alignment_weight: float = 0.005
     translation_weight: float = 0.002
-    shared_statistics: Literal["joint", "each"] = "joint"
     picture_size: int = 128
     picture_width: int = 64
     discriminator_width: int = 64
@@ -140,7 +140,6 @@ class ACMEConfig:
         for name, valid in {
             "negatives": ("cross", "both"),
             "alignment_gradient": ("both", "recipe"),
-            "shared_statistics": ("joint", "each"),
             "generator_objective": ("minimax", "non_saturating"),
             "ingredient_loss": ("cross_entropy", "margin_as_released"),
         }.items():
@@ -160,7 +159,6 @@ def as_released(config: ACMEConfig) -> ACMEConfig:
         config,
         negatives="both",
         alignment_gradient="recipe",
-        shared_statistics="each",
         generator_objective="non_saturating",
         ingredient_loss="margin_as_released",
         balance_translation=True,
@@ -170,12 +168,42 @@ def as_released(config: ACMEConfig) -> ACMEConfig:
 # Sub-networks, in the order of Figure 2.
 
 
-def shared_layer(size: int) -> keras.Model:
-    """FC: the layer that both modalities go through, float ``[batch, size]`` → ``[batch, size]`` in (-1, 1)."""
-    hidden = keras.Input((size,), name="hidden")
-    x = keras.layers.Dense(size, name="shared_dense")(hidden)
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="shared_norm")(x)
-    return keras.Model(hidden, keras.layers.Activation("tanh")(x), name="shared")
+def shared_layer(size: int, modalities: tuple[str, ...]) -> dict[str, keras.Model]:
+    """FC, tanh(norm(Linear)): one set of weights for all modalities, each normalised by its own statistics.
+
+    Returns:
+        modality → functional model float ``[batch, size]`` → float ``[batch, size]`` in (-1, 1).
+    """
+    dense = keras.layers.Dense(size, use_bias=False, name="shared_dense")
+    affine = Affine(name="shared_affine")
+    networks = {}
+    for modality in modalities:
+        hidden = keras.Input((size,), name="hidden")
+        norm = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, center=False, scale=False, name=f"{modality}_norm"
+        )
+        output = keras.layers.Activation("tanh")(affine(norm(dense(hidden))))
+        networks[modality] = keras.Model(hidden, output, name=f"{modality}_shared")
+    return networks
+
+
+@keras.saving.register_keras_serializable("kfood")
+class Affine(keras.layers.Layer):
+    """A scale and a shift of each dimension: what batch normalisations with statistics of their own can share."""
+
+    def build(self, shape):
+        """Starts as the identity."""
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
+        self.built = True
+
+    def call(self, inputs):
+        """Float ``[..., d]`` → float ``[..., d]``."""
+        return inputs * self.scale + self.shift
+
+    def compute_output_shape(self, shape):
+        """The shape of the input."""
+        return shape
 
 
 def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
@@ -284,16 +312,17 @@ class ACME(RetrievalModel):
         self.distance = "euclidean"
         self.image_tower = image_tower(spec, config.image_encoder, size)
         self.recipe_tower = recipe_tower(spec, config.recipe_encoder, size)
-        self.shared = shared_layer(size)
+        towers = {"image": self.image_tower, "recipe": self.recipe_tower}
+        self.shared = shared_layer(size, tuple(towers))
         self.encoders = {
             name: keras.Model(
                 tower.input,
-                keras.layers.UnitNormalization(name="embedding")(self.shared(tower.output)),
+                keras.layers.UnitNormalization(name="embedding")(self.shared[name](tower.output)),
                 name=f"{name}_encoder",
             )
-            for name, tower in (("image", self.image_tower), ("recipe", self.recipe_tower))
+            for name, tower in towers.items()
         }
-        own = [self.image_tower, self.recipe_tower, self.shared]
+        own = [*towers.values(), *self.shared.values()]
         weights = {"retrieval": 1.0}
         phases = []
 
@@ -351,22 +380,14 @@ class ACME(RetrievalModel):
         self.build()
 
     def embed(self, batch, training):
-        """V_m, R_m, V, R, and with R2I the generated picture and its condition (section 3.1)."""
-        hidden = {
-            "image": self.image_tower(_select(batch, self.image_tower), training=training),
-            "recipe": self.recipe_tower(_select(batch, self.recipe_tower), training=training),
-        }
-        if self.config.shared_statistics == "joint":
-            joint = self.shared(ops.concatenate([hidden["image"], hidden["recipe"]]), training=training)
-            image, recipe = ops.split(joint, 2, axis=0)
-        else:
-            image = self.shared(hidden["image"], training=training)
-            recipe = self.shared(hidden["recipe"], training=training)
+        """V_m, R_m, V, R, and with R2I the generated picture, its condition, and the real one (section 3.1)."""
+        image_hidden = self.image_tower(_select(batch, self.image_tower), training=training)
+        recipe_hidden = self.recipe_tower(_select(batch, self.recipe_tower), training=training)
         features = {
-            "image_hidden": hidden["image"],
-            "recipe_hidden": hidden["recipe"],
-            "image": ops.normalize(image, axis=-1),
-            "recipe": ops.normalize(recipe, axis=-1),
+            "image_hidden": image_hidden,
+            "recipe_hidden": recipe_hidden,
+            "image": ops.normalize(self.shared["image"](image_hidden, training=training), axis=-1),
+            "recipe": ops.normalize(self.shared["recipe"](recipe_hidden, training=training), axis=-1),
         }
         if self.config.recipe_to_image:
             mean, log_variance = self.conditioning(features["recipe"], training=training)
@@ -376,6 +397,7 @@ class ACME(RetrievalModel):
             condition = mean + ops.exp(0.5 * log_variance) * ops.cast(normal, mean.dtype)
             features |= {"mean": mean, "log_variance": log_variance}
             features["picture"] = self.generator([condition, noise], training=training)
+            features["real_picture"] = self._real_pictures(batch)
         return features
 
     def losses_of(self, phase, features, batch, training):
@@ -389,7 +411,7 @@ class ACME(RetrievalModel):
         return {"critic": distance, "critic_penalty": penalty}
 
     def _discriminator_losses(self, features, batch, training):
-        real = self.picture_features(self._real_pictures(batch), training=training)
+        real = self.picture_features(features["real_picture"], training=training)
         fake = self.picture_features(features["picture"], training=training)
         real_logits = self.picture_judge([real, features["mean"]], training=training)
         fake_logits = self.picture_judge([fake, features["mean"]], training=training)
@@ -407,7 +429,7 @@ class ACME(RetrievalModel):
             )
         if config.recipe_to_image:
             fake = self.picture_features(features["picture"], training=training)
-            real = ops.stop_gradient(self.picture_features(self._real_pictures(batch), training=training))
+            real = ops.stop_gradient(self.picture_features(features["real_picture"], training=training))
             named["picture"], named["picture_class"], named["conditioning"] = picture_losses(
                 self.picture_judge([fake, features["mean"]], training=training),
                 self.picture_class(real, training=training),
