@@ -27,12 +27,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from kfood.export import card, onnx, parity, runtime, saved_model
 
 import kfood
 from kfood import distances
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
+from kfood.export import card, onnx, parity, runtime, saved_model
 
 SAVED_MODEL = "saved_model/1"
 

@@ -3,6 +3,7 @@
 import logging
 
 import tensorflow as tf
+
 from kfood.export.saved_model import Endpoint
 
 OPSET = 17

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
-from kfood.export import runtime
-from kfood.export.saved_model import Endpoint
 
 from kfood import schema
+from kfood.export import runtime
+from kfood.export.saved_model import Endpoint
 
 BOUND = 1e-4
 """Largest difference allowed: absolute for embeddings, relative to the range of its output for a decoder."""

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from kfood.tools import prepare
 from PIL import Image
 
 from kfood.data import builder, recipe1m, vectors
 from kfood.data.dataset import SPLITS, open_dataset
+from kfood.tools import prepare
 
 
 def jpeg(height=40, width=50, seed=0, **options):

@@ -5,9 +5,9 @@ import types
 
 import numpy as np
 import pytest
-from kfood.tools import bench, evaluate, main
 
 from kfood import schema
+from kfood.tools import bench, evaluate, main
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def run_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr("kfood.models.load_run", load_run)
     folder = tmp_path / "run"
     folder.mkdir()
-    config = {"model": "acme", "data": {"fingerprint": dataset.fingerprint}}
+    config = {"model": "acme", "config": {}, "spec": {}, "training": {}, "data": {"fingerprint": dataset.fingerprint}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder, loaded
 
@@ -109,7 +109,8 @@ def test_what_does_not_fit_is_refused_in_one_sentence(run_folder, data, capsys, 
 
 def test_another_vocabulary_is_refused(run_folder, data, capsys):
     folder, loaded = run_folder
-    (folder / "config.json").write_text(json.dumps({"model": "acme", "data": {"fingerprint": "0" * 64}}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"data": {"fingerprint": "0" * 64}}))
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
     assert "expected a dataset with the vocabulary that" in capsys.readouterr().err
     assert not loaded

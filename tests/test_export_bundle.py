@@ -12,14 +12,14 @@ import onnx
 import pytest
 import tensorflow as tf
 from export_model import INGREDIENTS, WORDS, make_model, make_run, make_spec
+
+from kfood.data import images
+from kfood.data.text import RecipeTokenizer
 from kfood.export import parity
 from kfood.export import runtime as kfood_runtime
 from kfood.export.bundle import export_bundle
 from kfood.export.onnx import ConversionError, convert
 from kfood.export.saved_model import Endpoint, portable, tensor_endpoints
-
-from kfood.data import images
-from kfood.data.text import RecipeTokenizer
 from kfood.layers.recurrent import FinalStates
 
 RECIPES = [
@@ -401,9 +401,8 @@ def test_encoder_batches_cover_the_vocabulary_and_the_edges():
 
 
 def test_export_command(exported, tmp_path, monkeypatch, capsys):
-    from kfood.tools import export
-
     import kfood.models
+    from kfood.tools import export
 
     asked = {}
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export_model import INGREDIENTS, WORDS, make_spec
-from kfood.export import runtime
-from kfood.export.bundle import token_characters
 from PIL import Image
 
 from kfood.data import images, text
+from kfood.export import runtime
+from kfood.export.bundle import token_characters
 
 
 @pytest.fixture(scope="module")

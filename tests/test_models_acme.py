@@ -52,14 +52,18 @@ def test_equation_2_both_directions_and_both_kinds_of_negatives(rng):
     recipe = rng.normal(size=(5, 4)).astype("float32")
     same = np.eye(5, dtype=bool)
     config = dataclasses.replace(TINY, margin=0.7)
-    for hard, oracle in ((True, oracles.hard_triplet), (False, oracles.all_triplets)):
+    expectations = []
+    for hardness, oracle in ((1.0, oracles.hard_triplet), (0.0, oracles.all_triplets)):
         expected = oracle(image, recipe, same, 0.7) + oracle(recipe, image, same, 0.7)
-        assert float(acme.retrieval_loss(image, recipe, config, hard)) == pytest.approx(expected, rel=1e-5)
+        assert float(acme.retrieval_loss(image, recipe, config, hardness)) == pytest.approx(expected, rel=1e-5)
+        expectations.append(expected)
+    between = float(acme.retrieval_loss(image, recipe, config, 0.25))
+    assert between == pytest.approx(0.25 * expectations[0] + 0.75 * expectations[1], rel=1e-5)
     both = np.concatenate([image, recipe])
     labels = np.concatenate([np.arange(5)] * 2)
     positives = labels[:, None] == labels[None, :]
     config = dataclasses.replace(config, negatives="both")
-    assert float(acme.retrieval_loss(image, recipe, config, True)) == pytest.approx(
+    assert float(acme.retrieval_loss(image, recipe, config, 1.0)) == pytest.approx(
         oracles.hard_triplet(both, both, positives, 0.7), rel=1e-5
     )
 

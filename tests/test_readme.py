@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import pytest
+
 from kfood.tools.main import COMMANDS, main
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()

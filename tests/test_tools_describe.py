@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from kfood.tools.main import main
 
 

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_RUN
-from kfood.tools.main import main
 
 from kfood import training
 from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.models import load_run
 from kfood.models.base import OptimizerConfig
+from kfood.tools.main import main
 
 
 def _weights(path):

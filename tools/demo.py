@@ -63,7 +63,7 @@ def run(args: Demo) -> None:
     ):
         print(f"  {path}")
     for direction, scores in sorted(report["directions"].items()):
-        print(f"{direction}: MedR {scores['median_rank']['mean']:.1f}")
+        print(f"{direction}: MedR {scores['MedR']['mean']:.1f}")
 
 
 def _command(*arguments: str) -> None:

@@ -43,8 +43,8 @@ def run(args: Export) -> None:
     """Exports, and says what was written and how far it is from the model."""
     import rich
     import tensorflow as tf
-    from kfood.export.bundle import export_bundle
 
+    from kfood.export.bundle import export_bundle
     from kfood.models import load_run
 
     with contextlib.suppress(RuntimeError):  # a process that has used its GPU already; the export then leaves it idle

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.export.runtime import Bundle
-
     from kfood.data.dataset import RecipeDataset
+    from kfood.export.runtime import Bundle
     from kfood.search import Item
 
 
@@ -49,10 +48,10 @@ def main(arguments: list[str]) -> None:
 def run(args: Index) -> None:
     """Indexes, and says what was left out."""
     import rich
-    from kfood.export.runtime import Bundle
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from kfood.data.dataset import SPLITS, open_dataset
+    from kfood.export.runtime import Bundle
     from kfood.search import build_index
 
     bundle = Bundle.open(args.bundle, threads=args.threads)
@@ -92,9 +91,9 @@ def items(dataset: "RecipeDataset", splits: list[str], bundle: "Bundle") -> Iter
         ValueError: the bundle reads sentence vectors and the dataset has none, or others.
     """
     import tensorflow as tf
-    from kfood.export.runtime import decode_photo
 
     from kfood import schema
+    from kfood.export.runtime import decode_photo
     from kfood.search import Item
 
     vectors = bundle.spec["instruction_vectors"]

@@ -19,8 +19,8 @@ import tyro
 
 if TYPE_CHECKING:
     import numpy as np
-    from kfood.export.runtime import Bundle
 
+    from kfood.export.runtime import Bundle
     from kfood.search import Result
 
 
@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> None:
 def run(args: Search) -> "list[Result]":
     """Prints what was found as a table, draws it on request, and returns it."""
     import rich
-    from kfood.export.runtime import Bundle
 
+    from kfood.export.runtime import Bundle
     from kfood.search import Index, draw_results
 
     index = Index.open(args.index)
@@ -85,7 +85,6 @@ def run(args: Search) -> "list[Result]":
 def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     """The query's embedding, what to draw of it, and its name."""
     from kfood.export.runtime import decode_photo
-
     from kfood.search import text_as_recipe
 
     if args.image:

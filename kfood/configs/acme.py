@@ -35,19 +35,19 @@ def small() -> Experiment:
     adam = OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1)
     return Experiment(
         model=ACMEConfig(
-            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(24, 48, 96, 192)),
+            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256)),
             recipe_encoder=RecipeEncoderConfig(
                 word_size=64,
                 ingredient_units=64,
                 word_units=48,
                 instruction_units=96,
                 bag_of_words=True,
-                dropout=0.3,
-                word_dropout=0.5,
+                dropout=0.2,
+                word_dropout=0.2,
             ),
             embedding_size=256,
             mining_warmup_steps=300,
-            translation_weight=0.3,
+            translation_weight=0.05,
             ingredient_weight=30.0,
             generator_objective="non_saturating",
             picture_size=32,
@@ -66,7 +66,7 @@ def small() -> Experiment:
             epochs=20,
             batch_size=64,
             augmentation=Augmentation(
-                crop_area=(0.4, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2
+                crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2
             ),
         ),
     )

@@ -103,11 +103,9 @@ def _mode(name):
 
 
 def _small(x, config):
-    """A residual network: the stem quarters the side, each stage after the first halves it.
-
-    One strided convolution as the stem: at full or half the side most of a CPU's time would go into normalising.
-    """
-    x = _convolution(x, config.widths[0], strides=4, size=7, name="stem")
+    """A residual network: the stem quarters the side, each of the ``len(widths)`` stages after the first halves it."""
+    x = _convolution(x, config.widths[0], strides=2, name="stem")
+    x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
     for stage, width in enumerate(config.widths):
         for block in range(config.blocks):
             strides = 2 if stage and not block else 1

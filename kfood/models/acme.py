@@ -82,9 +82,9 @@ class ACMEConfig:
         embedding_size: d (section 4.2: 1,024).
         margin: α of Eq. 2 (released code: 0.3).
         hard_mining: farthest positive and nearest negative (section 3.2; HM of Table 2).
-        mining_warmup_steps: first steps in which the loss is averaged over all triplets even with ``hard_mining``. 0 in
-            the paper, which starts from pretrained encoders. From scratch the nearest negative is at first always
-            nearer than the positive, and the loss falls into the point where all distances are equal.
+        mining_warmup_steps: steps over which the loss moves from all triplets to the hardest ones. 0 in the paper,
+            which starts from pretrained encoders. From scratch the nearest negative is at first always nearer than the
+            positive, and the loss falls into the point where all distances are equal.
         negatives: ``"cross"``: from the other modality (Eq. 2); ``"both"``: from both (released code).
         alignment: L_MA (MA of Table 2).
         alignment_gradient: which encoders L_MA trains: ``"both"`` (Eq. 3) or ``"recipe"`` (released code).
@@ -219,14 +219,15 @@ def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
 # Equations.
 
 
-def retrieval_loss(image, recipe, config: ACMEConfig, hard_mining):
+def retrieval_loss(image, recipe, config: ACMEConfig, hardness):
     """Eq. 2: a triplet loss in both directions; the pair is the positive.
 
     Args:
         image: V, float ``[batch, d]``.
         recipe: R, float ``[batch, d]``.
         config: margin, and where negatives come from.
-        hard_mining: bool scalar: hardest triplet of each anchor (HM of Table 2), or all triplets (TL).
+        hardness: float scalar in [0, 1]: weight of the hardest triplet of each anchor (HM of Table 2: 1) against the
+            mean over all triplets (TL: 0).
 
     Returns:
         float scalar.
@@ -234,7 +235,7 @@ def retrieval_loss(image, recipe, config: ACMEConfig, hard_mining):
 
     def triplet(between, same):
         hardest = ranking.hard_triplet(between, same, config.margin)
-        return ops.where(hard_mining, hardest, ranking.all_triplets(between, same, config.margin))
+        return hardness * hardest + (1.0 - hardness) * ranking.all_triplets(between, same, config.margin)
 
     labels = ops.arange(ops.shape(image)[0])
     if config.negatives == "both":  # 2N anchors, each with its pair and itself as positives
@@ -419,10 +420,11 @@ class ACME(RetrievalModel):
 
     def _encoders_losses(self, features, batch, training):
         config, labels = self.config, batch[schema.CLASS_ID]
-        hard = config.hard_mining
-        if hard and config.mining_warmup_steps and self.optimizer is not None:
-            hard = self.optimizer.iterations >= config.mining_warmup_steps
-        named = {"retrieval": retrieval_loss(features["image"], features["recipe"], config, hard)}
+        hardness = float(config.hard_mining)
+        if hardness and config.mining_warmup_steps and self.optimizer is not None:
+            steps = ops.cast(self.optimizer.iterations, "float32")
+            hardness = ops.minimum(1.0, steps / config.mining_warmup_steps)
+        named = {"retrieval": retrieval_loss(features["image"], features["recipe"], config, hardness)}
         if config.alignment:
             named["alignment"] = alignment_loss(
                 self.critic, features["image_hidden"], features["recipe_hidden"], config.alignment_gradient
