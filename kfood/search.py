@@ -325,22 +325,25 @@ def nearest(
     return kept, {"euclidean": values, "cosine": 1 - values, "dot": -values}[distance]
 
 
-def text_as_recipe(text: str, instruction_vectors: bool = False) -> dict[str, Any]:
-    """Free text as a recipe, for any recipe encoder.
+def text_as_recipe(text: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Free text as a recipe of which little is known.
 
-    A model may read titles or not, and ingredients as lines or as names, so the text is put everywhere: whole as the
-    title, cut at commas, semicolons and line ends as the ingredients, and whole as the one instruction.
+    Where the model reads titles the text is the title; a list (with commas, semicolons or several lines) is the
+    ingredients besides. A model without titles receives it as ingredients and as the one instruction.
 
     Args:
-        text: e.g. ``"chicken soup, leek, carrots"``.
-        instruction_vectors: whether the model reads precomputed sentence vectors, of which a text has none.
+        text: e.g. ``"chicken soup"`` or ``"chicken, leek, carrots"``.
+        spec: the bundle's, for ``title_words`` and ``instruction_vectors``.
 
     Returns:
         A recipe for ``Bundle.encode_recipes``.
     """
-    parts = [part.strip() for part in re.split(r"[,;\n]", text)]
-    recipe: dict[str, Any] = {"title": text, "ingredients": [part for part in parts if part]}
-    return recipe | ({"instruction_vectors": []} if instruction_vectors else {"instructions": [text]})
+    parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
+    titled = bool(spec["title_words"])
+    recipe: dict[str, Any] = {"title": text, "ingredients": parts if len(parts) > 1 or not titled else []}
+    if spec["instruction_vectors"]:
+        return recipe | {"instruction_vectors": []}
+    return recipe | {"instructions": [] if titled else [text]}
 
 
 def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: str = "") -> bytes:

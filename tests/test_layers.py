@@ -9,7 +9,7 @@ from keras import ops
 from kfood import schema
 from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, PhotoNormalization, image_tower
-from kfood.layers.recipe import RecipeEncoderConfig, TokenMean, recipe_tower
+from kfood.layers.recipe import PartDropout, RecipeEncoderConfig, TokenMean, recipe_tower
 from kfood.layers.recurrent import FinalStates, lengths
 
 
@@ -53,6 +53,16 @@ def test_word_dropout_leaves_whole_words_out_in_training_only(tiny_spec, tiny_ba
     vectors = layers[1](np.ones((40, 5, 6), "float32"), training=True).numpy()
     assert set(np.unique(vectors)) == {0.0, 2.0}
     assert np.all(np.ptp(vectors, axis=-1) == 0)  # whole vectors
+
+
+def test_part_dropout_leaves_out_whole_parts_of_some_recipes():
+    part = np.arange(1, 1201, dtype="int32").reshape(300, 2, 2)
+    layer = PartDropout(0.3)
+    np.testing.assert_array_equal(layer(part, training=False), part)
+    kept = ops.convert_to_numpy(layer(part, training=True)) != 0
+    whole, gone = kept.all(axis=(1, 2)), ~kept.any(axis=(1, 2))
+    assert np.all(whole | gone)
+    assert gone.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 300))
 
 
 CONFIG = RecipeEncoderConfig(word_size=6, ingredient_units=4, word_units=3, instruction_units=5)

@@ -233,13 +233,14 @@ def test_wrong_queries_are_refused(tmp_path):
         index.search(np.zeros(4), "menus")
 
 
-def test_text_is_put_where_any_model_reads_it():
-    assert search.text_as_recipe("chicken soup, leek;  carrots,\n") == {
-        "title": "chicken soup, leek;  carrots,\n",
-        "ingredients": ["chicken soup", "leek", "carrots"],
-        "instructions": ["chicken soup, leek;  carrots,\n"],
-    }
-    assert search.text_as_recipe("leek", instruction_vectors=True)["instruction_vectors"] == []
+def test_text_is_put_where_the_model_reads_it():
+    titled = {"title_words": 8, "instruction_vectors": 0}
+    assert search.text_as_recipe("leek soup", titled) == {"title": "leek soup", "ingredients": [], "instructions": []}
+    listed = search.text_as_recipe("chicken soup, leek;  carrots,\n", titled)
+    assert listed["ingredients"] == ["chicken soup", "leek", "carrots"]
+    untitled = search.text_as_recipe("leek soup", {"title_words": 0, "instruction_vectors": 0})
+    assert (untitled["ingredients"], untitled["instructions"]) == (["leek soup"], ["leek soup"])
+    assert search.text_as_recipe("leek", {"title_words": 0, "instruction_vectors": 7})["instruction_vectors"] == []
 
 
 @pytest.mark.parametrize("query", ["leek soup", np.full((30, 90, 3), 7, np.uint8)])
@@ -259,7 +260,7 @@ class FakeBundle(Encoder):
 
     def __init__(self):
         super().__init__()
-        self.spec = {"instruction_vectors": 0}
+        self.spec = {"instruction_vectors": 0, "title_words": 8}
         self.tokenizer = self
 
     def tokens(self, text):

@@ -93,7 +93,7 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     if args.text is not None:
         if not bundle.tokenizer.tokens(args.text):
             raise ValueError(f"--text: expected at least one word, received {args.text!r}.")
-        recipe = text_as_recipe(args.text, instruction_vectors=bool(bundle.spec["instruction_vectors"]))
+        recipe = text_as_recipe(args.text, bundle.spec)
         return bundle.encode_recipes([recipe])[0], args.text, f"“{args.text}”"
     assert args.recipe
     recipe = _read_recipe(args.recipe)

@@ -43,10 +43,11 @@ def small() -> Experiment:
                 instruction_units=96,
                 bag_of_words=True,
                 dropout=0.2,
+                part_dropout=0.2,
                 word_dropout=0.2,
             ),
             embedding_size=256,
-            mining_warmup_steps=300,
+            mining_warmup_steps=250,
             translation_weight=0.05,
             ingredient_weight=30.0,
             generator_objective="non_saturating",
@@ -63,7 +64,7 @@ def small() -> Experiment:
             image_size=96, ingredients=16, ingredient_words=8, instructions=10, instruction_words=16, title_words=8
         ),
         training=TrainingConfig(
-            epochs=20,
+            epochs=14,
             batch_size=64,
             augmentation=Augmentation(
                 crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2

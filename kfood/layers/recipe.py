@@ -23,6 +23,8 @@ class RecipeEncoderConfig:
         bag_of_words: also join the mean of the word vectors of each part, past the recurrences: with a thousand recipes
             to learn from, word order is mostly noise. Off in the papers.
         dropout: rate on the joined recipe vector, training only.
+        part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
+            that a title alone, or a list of ingredients, can be a query. 0 in the papers.
         word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only.
     """
 
@@ -32,6 +34,7 @@ class RecipeEncoderConfig:
     instruction_units: int = 1024
     bag_of_words: bool = False
     dropout: float = 0.0
+    part_dropout: float = 0.0
     word_dropout: float = 0.0
 
 
@@ -47,6 +50,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
         Functional model: dict of ``spec.recipe_inputs()`` → float ``[batch, size]`` in (-1, 1).
     """
     inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:
         tables["word"] = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
@@ -56,7 +60,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
 
     def vectors_of(name, *shape):
         """Tokens of a part in another shape, and their vectors; in training some words are left out whole."""
-        tokens = ops.reshape(inputs[name], (-1, *shape))
+        tokens = ops.reshape(received[name], (-1, *shape))
         vectors = tables[table_of[name]](tokens)
         noise_shape = (None,) * len(shape) + (None, 1)
         return tokens, keras.layers.Dropout(config.word_dropout, noise_shape=noise_shape)(vectors)
@@ -69,9 +73,9 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     if schema.INSTRUCTIONS in inputs:
         tokens, vectors = vectors_of(schema.INSTRUCTIONS, spec.instruction_words)
         sentences = ops.reshape(sentence(vectors, lengths(tokens)), (-1, spec.instructions, 2 * config.word_units))
-        count = lengths(ops.max(inputs[schema.INSTRUCTIONS], axis=-1))
+        count = lengths(ops.max(received[schema.INSTRUCTIONS], axis=-1))
     else:
-        sentences = inputs[schema.INSTRUCTION_VECTORS]
+        sentences = received[schema.INSTRUCTION_VECTORS]
         count = lengths(ops.cast(ops.any(ops.not_equal(sentences, 0.0), axis=-1), "int32"))
     parts.append(FinalStates(config.instruction_units, bidirectional=False, name="instruction_lstm")(sentences, count))
 
@@ -113,3 +117,40 @@ class TokenMean(keras.layers.Layer):
     def compute_output_shape(self, vectors_shape, tokens_shape=None):
         """``[batch, lines, d]``."""
         return (*vectors_shape[:2], vectors_shape[3])
+
+
+@keras.saving.register_keras_serializable("kfood")
+class PartDropout(keras.layers.Layer):
+    """Turns all of a recipe's part into padding for some recipes, while training.
+
+    Args:
+        rate: chance of a recipe, in [0, 1).
+
+    Call arguments:
+        part: tokens or vectors ``[batch, ...]``, 0 = padding.
+        training: whether to change anything.
+
+    Returns:
+        Like ``part``.
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, part, training=False):
+        """See the class."""
+        if not training or self.rate == 0.0:
+            return part
+        shape = (ops.shape(part)[0], *(1 for _ in part.shape[1:]))
+        kept = keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
+        return ops.where(kept, part, ops.zeros_like(part))
+
+    def compute_output_spec(self, part, training=False):
+        """The shape and dtype of the part."""
+        return keras.KerasTensor(part.shape, part.dtype)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"rate": self.rate}
