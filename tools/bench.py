@@ -3,6 +3,7 @@
 Examples:
     kfood bench evaluation
     kfood bench evaluation --n 50000
+    kfood bench step --model acme --preset published --batch-size 8
 """
 
 import dataclasses
@@ -33,16 +34,39 @@ class Evaluation:
                 raise ValueError(f"--{name}: expected at least 1, received {getattr(self, name)}.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One training step of a model on random pairs, weights random, and embedding the same pairs."""
+
+    model: str = "acme"
+    """Which model."""
+    preset: str = "published"
+    """`published` or `small`."""
+    variant: str = ""
+    """A row of the paper's ablation table."""
+    batch_size: int = 8
+    """Pairs a step."""
+    steps: int = 3
+    """Steps after the first, which builds the graph; the best time counts."""
+
+    def __post_init__(self):
+        for name, least in {"batch_size": 2, "steps": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: expected at least {least}, received {getattr(self, name)}."
+                )
+
+
 def main(arguments: list[str]) -> None:
     """Parses and measures."""
     run(
         tyro.extras.subcommand_cli_from_dict(
-            {"evaluation": Evaluation}, args=arguments, prog="kfood bench", description=__doc__
+            {"evaluation": Evaluation, "step": Step}, args=arguments, prog="kfood bench", description=__doc__
         )
     )
 
 
-def run(args: Evaluation) -> dict[str, float]:
+def run(args: Evaluation | Step) -> dict[str, float]:
     """Measures and prints.
 
     Args:
@@ -51,7 +75,7 @@ def run(args: Evaluation) -> dict[str, float]:
     Returns:
         The figures printed: times in seconds, ratios, and memory in GB.
     """
-    figures = measure_evaluation(args)
+    figures = measure_step(args) if isinstance(args, Step) else measure_evaluation(args)
     for name, value in figures.items():
         print(f"{name:<34} {value:9.3f}")
     return figures
@@ -104,6 +128,50 @@ def measure_evaluation(args: Evaluation) -> dict[str, float]:
         "ranks, once each way, s": best["ranks, twice"],
         "ranks_both / products": best["ranks_both"] / best["products"],
         "ranks, once each way / products": best["ranks, twice"] / best["products"],
+        "peak memory, GB": peak,
+    }
+
+
+def measure_step(args: Step) -> dict[str, float]:
+    """Times one training step, every phase of it, and the encoders alone.
+
+    Args:
+        args: model and batch size.
+
+    Returns:
+        Name → seconds, pairs a second, or peak memory of the whole process in GB.
+    """
+    import numpy as np
+
+    from kfood import schema
+    from kfood.configs import experiment
+    from kfood.models import MODELS
+
+    chosen = experiment(args.model, args.preset, args.variant, ("image_encoder.weights=",))
+    model = MODELS[args.model].load()(chosen.model, chosen.spec)
+    model.compile()
+    spec, n, generator = chosen.spec, args.batch_size, np.random.default_rng(0)
+    batch = {schema.IMAGE: generator.uniform(0, 255, (n, spec.image_size, spec.image_size, 3)).astype("float32")}
+    for name, (shape, dtype) in spec.recipe_inputs().items():
+        batch[name] = generator.integers(1, spec.ingredient_vocabulary, (n, *shape)).astype(dtype)
+    batch[schema.INGREDIENT_IDS] = generator.integers(2, spec.ingredient_vocabulary, (n, spec.ingredients), np.int32)
+    batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
+
+    def timed(function):
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    first = timed(lambda: model.train_on_batch(batch))
+    step = min(timed(lambda: model.train_on_batch(batch)) for _ in range(args.steps))
+    peak = _peak_memory()
+    model.predict_on_batch(batch)
+    embed = min(timed(lambda: model.predict_on_batch(batch)) for _ in range(args.steps))
+    return {
+        "first step, s": first,
+        "training step, s": step,
+        "training, pairs/s": n / step,
+        "embedding, pairs/s": n / embed,
         "peak memory, GB": peak,
     }
 

@@ -7,6 +7,8 @@ Examples:
 
 import dataclasses
 import json
+import math
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import tyro
@@ -45,13 +47,19 @@ def describe(args: Describe) -> dict[str, Any]:
     # Weights change no figure, and need not be at hand.
     chosen = experiment(args.model, args.preset, args.variant, (*args.set, "image_encoder.weights="))
     model = MODELS[args.model].load()(chosen.model, chosen.spec)
-    parts = {layer.name: layer.count_params() for layer in model.layers if layer not in model.encoders.values()}
+    parts: dict[str, int] = {}
+    counted: set[int] = set()
+    for layer in model.layers:
+        if layer not in model.encoders.values():
+            new = [variable for variable in layer.weights if id(variable) not in counted]
+            counted |= {id(variable) for variable in new}
+            parts[layer.name] = _count(new)
     return {
         "model": args.model,
         "preset": args.preset,
         "variant": args.variant or None,
         "parameters": sum(parts.values()),
-        "trainable_parameters": sum(variable.value.shape.num_elements() for variable in model.trainable_variables),
+        "trainable_parameters": _count(model.trainable_variables),
         "by_encoder": {name: encoder.count_params() for name, encoder in model.encoders.items()},
         "by_part": parts,
         "embedding_size": model.embedding_size,
@@ -69,3 +77,7 @@ def describe(args: Describe) -> dict[str, Any]:
             "classes": chosen.spec.classes,
         },
     }
+
+
+def _count(variables: Iterable[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
