@@ -11,7 +11,7 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_commands_named_in_readme_exist():
-    named = set(re.findall(r"kfood (\w+) [A-Z\-]|`kfood (\w+)", README))
+    named = set(re.findall(r"kfood ([a-z]+) [A-Z\-]|`kfood ([a-z]+)", README))
     assert {a or b for a, b in named} <= set(COMMANDS)
 
 
