@@ -39,12 +39,12 @@ def _model(spec, compiled=True, **changes):
     return model
 
 
-def _snapshot(layers):
-    return [variable.numpy().copy() for layer in layers for variable in layer.trainable_variables]
+def _snapshot(phase):
+    return [variable.numpy().copy() for variable in phase.variables]
 
 
-def _changed(before, layers):
-    return [bool(np.any(old != new)) for old, new in zip(before, _snapshot(layers), strict=True)]
+def _changed(before, phase):
+    return [bool(np.any(old != new)) for old, new in zip(before, _snapshot(phase), strict=True)]
 
 
 def test_equation_2_both_directions_and_both_kinds_of_negatives(rng):
@@ -122,10 +122,10 @@ def test_each_phase_changes_exactly_its_own_variables(tiny_spec, tiny_batch, ind
     for place, phase in enumerate(model.phases):
         if place != index:
             model.optimizers[phase.name].learning_rate = 0.0
-    before = [_snapshot(phase.parts) for phase in model.phases]
+    before = [_snapshot(phase) for phase in model.phases]
     model.train_on_batch(tiny_batch)
     for place, phase in enumerate(model.phases):
-        changed = _changed(before[place], phase.parts)
+        changed = _changed(before[place], phase)
         if place == index:
             still = [variable for variable, moved in zip(phase.variables, changed, strict=True) if not moved]
             # The critic's last bias cancels in a difference of two scores, and in a gradient.
@@ -279,6 +279,21 @@ def test_experiments_by_name():
     ):
         with pytest.raises(ValueError, match=message):
             experiment(*arguments)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_embeds_in_float32(tiny_spec, tiny_batch, precision):
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = _model(tiny_spec, mining_warmup_steps=10)
+        logs = model.train_on_batch(tiny_batch, return_dict=True)
+        embeddings = model.predict(tiny_batch, verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert all(np.isfinite(value) for value in logs.values())
+    assert {str(array.dtype) for array in embeddings.values()} == {"float32"}
+    scaled = [isinstance(o, keras.optimizers.LossScaleOptimizer) for o in model.optimizers.values()]
+    assert all(scaled) if precision == "mixed_float16" else not any(scaled)
 
 
 @pytest.mark.slow

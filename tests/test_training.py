@@ -182,6 +182,7 @@ def test_schedules():
         OptimizerConfig(schedule="step")
 
 
+@pytest.mark.slow
 def test_freeze_and_unfreeze(kitchen, tmp_path):
     """The backbone keeps its weights while frozen and moves afterwards; the rest moves from the start."""
     seen = {}
@@ -233,13 +234,3 @@ def test_nan_stops_with_the_name_of_the_loss(kitchen, tmp_path, capsys):
 def test_unwritable_run_is_one_sentence(kitchen, capsys):
     assert main(["train", "acme", "--data", str(kitchen), "--run", "/proc/kfood_run"]) == 2
     assert "Traceback" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains(kitchen, tmp_path, precision):
-    chosen = experiment("acme", "small", "", (*TINY_RUN, "training.epochs=1", f"training.precision={precision}"))
-    try:
-        progress = training.train("acme", chosen, open_dataset(kitchen), tmp_path / "run", verbose=0)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert progress.epoch == 1

@@ -13,7 +13,7 @@ def conditioning(embedding_size: int, size: int) -> keras.Model:
         Functional model: float ``[batch, embedding_size]`` → (float ``[batch, size]``, float ``[batch, size]``).
     """
     embedding = keras.Input((embedding_size,), name="embedding")
-    gated = GatedLinearUnit()(keras.layers.Dense(4 * size, name="condition")(embedding))
+    gated = GatedLinearUnit(dtype="float32")(keras.layers.Dense(4 * size, dtype="float32", name="condition")(embedding))
     return keras.Model(embedding, (gated[:, :size], gated[:, size:]), name="conditioning")
 
 
@@ -53,7 +53,7 @@ def generator(condition_size: int, noise_size: int, picture_size: int, width: in
         x = _norm(f"residual{block}_b_norm")(_conv3(width, f"residual{block}_b")(x))
         x = keras.layers.Add()([x, shortcut])
     x = _upsample(x, width // 2, "up_last")
-    picture = keras.layers.Activation("tanh")(_conv3(3, "picture")(x))
+    picture = keras.layers.Activation("tanh", dtype="float32")(_conv3(3, "picture")(x))
     return keras.Model([condition, noise], picture, name="generator")
 
 
@@ -87,7 +87,8 @@ def discriminator(picture_size: int, condition_size: int, width: int) -> tuple[k
     spread = Enlarge(4)(keras.layers.Reshape((1, 1, condition_size))(condition))
     joint = _conv3(8 * width, "joint")(keras.layers.Concatenate()([seen, spread]))
     joint = keras.layers.LeakyReLU(0.2)(_norm("joint_norm")(joint))
-    logit = keras.layers.Reshape((1,))(keras.layers.Conv2D(1, 4, kernel_initializer=_START, name="logit")(joint))
+    logit = keras.layers.Conv2D(1, 4, kernel_initializer=_START, dtype="float32", name="logit")(joint)
+    logit = keras.layers.Reshape((1,), dtype="float32")(logit)
     return features, keras.Model([seen, condition], logit, name="picture_judge")
 
 
@@ -96,7 +97,7 @@ def class_head(features_shape: tuple[int, ...], classes: int) -> keras.Model:
     features = keras.Input(features_shape, name="features")
     x = keras.layers.Conv2D(features_shape[-1] // 2, 4, kernel_initializer=_START, name="squeeze")(features)
     x = keras.layers.Flatten()(keras.layers.LeakyReLU(0.2)(x))
-    return keras.Model(features, keras.layers.Dense(classes, name="classes")(x), name="picture_class")
+    return keras.Model(features, keras.layers.Dense(classes, dtype="float32", name="classes")(x), name="picture_class")
 
 
 def check_picture_size(size: int) -> None:

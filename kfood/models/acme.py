@@ -212,7 +212,7 @@ def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
     for depth, size in enumerate(sizes[1:]):
         if depth:
             x = keras.layers.LeakyReLU(0.2)(x)
-        x = keras.layers.Dense(size, name=f"{name}_{depth}")(x)
+        x = keras.layers.Dense(size, dtype="float32", name=f"{name}_{depth}")(x)
     return keras.Model(vector, x, name=name)
 
 
@@ -318,7 +318,7 @@ class ACME(RetrievalModel):
         self.encoders = {
             name: keras.Model(
                 tower.input,
-                keras.layers.UnitNormalization(name="embedding")(self.shared[name](tower.output)),
+                keras.layers.UnitNormalization(dtype="float32", name="embedding")(self.shared[name](tower.output)),
                 name=f"{name}_encoder",
             )
             for name, tower in towers.items()
@@ -387,15 +387,15 @@ class ACME(RetrievalModel):
         features = {
             "image_hidden": image_hidden,
             "recipe_hidden": recipe_hidden,
-            "image": ops.normalize(self.shared["image"](image_hidden, training=training), axis=-1),
-            "recipe": ops.normalize(self.shared["recipe"](recipe_hidden, training=training), axis=-1),
+            "image": _normalised(self.shared["image"](image_hidden, training=training)),
+            "recipe": _normalised(self.shared["recipe"](recipe_hidden, training=training)),
         }
         if self.config.recipe_to_image:
             mean, log_variance = self.conditioning(features["recipe"], training=training)
             rows = ops.shape(mean)[0]
             normal = keras.random.normal((rows, self.config.condition_size), seed=self.random)
             noise = keras.random.normal((rows, self.config.noise_size), seed=self.random)
-            condition = mean + ops.exp(0.5 * log_variance) * ops.cast(normal, mean.dtype)
+            condition = mean + ops.exp(0.5 * log_variance) * normal
             features |= {"mean": mean, "log_variance": log_variance}
             features["picture"] = self.generator([condition, noise], training=training)
             features["real_picture"] = self._real_pictures(batch)
@@ -467,10 +467,12 @@ class ACME(RetrievalModel):
 
     def _real_pictures(self, batch):
         """Photos at the generator's size, float ``[batch, side, side, 3]`` in [-1, 1]."""
-        side = self.config.picture_size
-        pictures = batch[schema.IMAGE]
-        if pictures.shape[1] != side:
-            pictures = ops.image.resize(pictures, (side, side), antialias=True)
+        side, pictures = self.config.picture_size, batch[schema.IMAGE]
+        factor, rest = divmod(pictures.shape[1], side)
+        if rest == 0:
+            pictures = ops.average_pool(pictures, factor, factor)
+        else:  # XLA has no antialiased resizing
+            pictures = ops.image.resize(pictures, (side, side), antialias=not self.jit_compile)
         return ops.clip(pictures / 127.5 - 1.0, -1.0, 1.0)
 
     def _picture_decoder(self):
@@ -505,6 +507,11 @@ class NoNoise(keras.layers.Layer):
     def get_config(self):
         """Arguments of the constructor."""
         return super().get_config() | {"size": self.size}
+
+
+def _normalised(vectors):
+    """L2-normalised, in float32 whatever the precision of the layers."""
+    return ops.normalize(ops.cast(vectors, "float32"), axis=-1)
 
 
 def _select(batch, network):
