@@ -41,7 +41,6 @@ def main(arguments: list[str]) -> None:
 
 def run(args: Export) -> None:
     """Exports, and says what was written and how far it is from the model."""
-    import rich
     import tensorflow as tf
 
     from kfood.export.bundle import export_bundle
@@ -55,7 +54,7 @@ def run(args: Export) -> None:
         args.out,
         weights=args.weights,
         overwrite=args.overwrite,
-        progress=rich.print,
+        progress=print,
     )
     size = sum(entry["size"] for entry in manifest["files"].values())
-    rich.print(f"{args.out}: {len(manifest['files'])} files, {size / 1e6:.1f} MB; card.md says how to use them.")
+    print(f"{args.out}: {len(manifest['files'])} files, {size / 1e6:.1f} MB; card.md says how to use them.")

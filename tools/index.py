@@ -47,7 +47,6 @@ def main(arguments: list[str]) -> None:
 
 def run(args: Index) -> None:
     """Indexes, and says what was left out."""
-    import rich
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from kfood.data.dataset import SPLITS, open_dataset
@@ -70,13 +69,13 @@ def run(args: Index) -> None:
             overwrite=args.overwrite,
             advance=lambda count: progress.advance(task, count),
         )
-    rich.print(f"{args.out}: {description['items']:,} recipes with photos, by {description['distance']} distance.")
+    print(f"{args.out}: {description['items']:,} recipes with photos, by {description['distance']} distance.")
     left_out = description["without_words"]
     if left_out["count"]:
-        rich.print(f"Left out, no word that the model reads: {left_out['count']:,} ({', '.join(left_out['first'])}).")
+        print(f"Left out, no word that the model reads: {left_out['count']:,} ({', '.join(left_out['first'])}).")
     if approximate := description["approximate"]:
         recalls = ", ".join(f"{side} {recall:.1%}" for side, recall in approximate["recall"].items())
-        rich.print(f"{approximate['method']}: of the exact nearest {approximate['top']} it finds: {recalls}.")
+        print(f"{approximate['method']}: of the exact nearest {approximate['top']} it finds: {recalls}.")
 
 
 def items(dataset: "RecipeDataset", splits: list[str], bundle: "Bundle") -> Iterator["Item"]:

@@ -78,7 +78,7 @@ def run(args: Search) -> "list[Result]":
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))
     if args.gallery_picture:
         args.gallery_picture.write_bytes(draw_results(shown, results, f"{title}: nearest {side}"))
-        rich.print(f"{args.gallery_picture}: the query beside what was found.")
+        print(f"{args.gallery_picture}: the query beside what was found.")
     return results
 
 
