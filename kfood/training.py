@@ -20,7 +20,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 import sys
 import time
 from typing import Any, Literal
@@ -32,13 +31,11 @@ import numpy as np
 import kfood
 from kfood import schema
 from kfood.data import pipeline
-from kfood.data.dataset import RecipeDataset
+from kfood.data.dataset import RecipeDataset, write_vocabulary
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics
 from kfood.models import MODELS, run_config
 from kfood.models.base import OptimizerConfig, RetrievalModel
-
-VOCABULARIES = ("words.txt", "ingredients.txt", "classes.txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +88,7 @@ def learning_rate_factor(optimizer: OptimizerConfig, epoch: int, epochs: int, st
         optimizer: schedule, period, factor, warm-up.
         epoch: from 0.
         epochs: in all.
-        stale: for ``"plateau"``: number of epochs since the last better one, at each past reduction check; see
-            :class:`Schedule`.
+        stale: for ``"plateau"``: :attr:`Progress.stale`.
 
     Returns:
         Factor of the base learning rate.
@@ -393,9 +389,7 @@ def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, res
                 )
         return
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (run / "vocabulary").mkdir(exist_ok=True)
-    for vocabulary in VOCABULARIES:
-        shutil.copyfile(dataset.path / "vocabulary" / vocabulary, run / "vocabulary" / vocabulary)
+    write_vocabulary(run, dataset.words, dataset.ingredients, dataset.classes)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(description, indent=2) + "\n")
     os.replace(temporary, path)

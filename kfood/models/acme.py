@@ -276,10 +276,11 @@ def discriminator_loss(real_logits, fake_logits):
 
 def picture_losses(fake_logits, real_classes, fake_classes, labels, mean, log_variance, objective):
     """Eq. 4, min over G_r2i, C_r2i, E_R, FC: (L_Gr2i, L_Cr2i on both kinds of pictures, KL of the conditioning)."""
-    known = schema.BACKGROUND_CLASS
+    background = schema.BACKGROUND_CLASS
     return (
         adversarial.generator(fake_logits, objective),
-        reconstruction.classes(fake_classes, labels, known) + reconstruction.classes(real_classes, labels, known),
+        reconstruction.classes(fake_classes, labels, background)
+        + reconstruction.classes(real_classes, labels, background),
         reconstruction.kl_to_standard_normal(mean, log_variance),
     )
 
