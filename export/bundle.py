@@ -18,9 +18,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 import kfood
-from kfood import distances
+from kfood import distances, folders
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
 from kfood.export import card, onnx, parity, runtime, saved_model
@@ -71,14 +69,10 @@ def export_bundle(
     """
     run, out = pathlib.Path(run), pathlib.Path(out)
     _check_model(model)
-    _check_output(out, overwrite)
     words, ingredients, classes = (dataset.read_vocabulary(run, name) for name in ("words", "ingredients", "classes"))
     tokenizer = RecipeTokenizer(model.spec, words, ingredients)
     recipes = parity.sample_recipes(model.spec, words, ingredients)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as temporary:
-        part = pathlib.Path(temporary, "new")
-        part.mkdir()
+    with folders.whole_folder(out, kind="bundles", marker=runtime.MANIFEST, overwrite=overwrite) as part:
         dataset.write_vocabulary(part, words, ingredients, classes)
         characters = "".join(f"{line}\n" for line in token_characters())
         (part / "vocabulary" / "characters.txt").write_bytes(characters.encode())
@@ -96,10 +90,6 @@ def export_bundle(
         _write_manifest(part, manifest)
         _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, progress)
         _write_manifest(part, manifest)
-        _check_output(out, overwrite)  # hours may have passed
-        if out.exists():
-            os.replace(out, pathlib.Path(temporary, "old"))
-        os.replace(part, out)
     return manifest
 
 
@@ -122,19 +112,10 @@ def _check_model(model):
     if not model.encoders:
         raise ValueError(f"{model.name}: expected at least one encoder, received none.")
     for name, decoder in model.decoders.items():
-        if decoder.source not in model.encoders:
+        if not decoder.sources or not set(decoder.sources) <= set(model.encoders):
             raise ValueError(
-                f"decoder {name}: expected a source among {sorted(model.encoders)}, received {decoder.source!r}."
+                f"decoder {name}: expected sources among {sorted(model.encoders)}, received {list(decoder.sources)}."
             )
-
-
-def _check_output(out, overwrite):
-    if not out.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{out}: exists already; choose another folder, or replace it with --overwrite.")
-    if not (out / runtime.MANIFEST).is_file():
-        raise FileExistsError(f"{out}: --overwrite replaces bundles only, and this has no {runtime.MANIFEST}.")
 
 
 def _head(model) -> dict[str, Any]:
@@ -194,7 +175,7 @@ def _write_onnx(part, model, endpoints, tried, manifest, progress):
         (part / file).write_bytes(proto)
         entry = {"file": file, **_description(endpoint)}
         if kind == "decoder":
-            entry["source"] = model.decoders[network].source
+            entry["sources"] = list(model.decoders[network].sources)
         manifest[f"{kind}s"][network] = entry
         manifest["parity"]["onnx"][f"{network}_{kind}"] = error
         progress(f"{file}: largest difference {error:.1e}")
@@ -226,13 +207,17 @@ def _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, pro
 
 
 def _cases(model, endpoints) -> dict[str, list[parity.Case]]:
-    """What every network is tried on; a decoder on embeddings of the encoder that it belongs to, and on zeros."""
+    """What every network is tried on; a decoder on embeddings of each of its sources, and on zeros."""
     tried = {}
     for name in model.encoders:
         endpoint = endpoints[f"encode_{name}"]
         tried[endpoint.name] = parity.cases(endpoint, parity.encoder_batches(endpoint.inputs, model.spec))
     for name, decoder in model.decoders.items():
-        embeddings = [(case.what, {"embedding": case.expected}) for case in tried[f"encode_{decoder.source}"]]
+        embeddings = [
+            (f"{source} embeddings of {case.what}", {"embedding": case.expected})
+            for source in decoder.sources
+            for case in tried[f"encode_{source}"]
+        ]
         nothing = {"embedding": np.zeros((2, model.embedding_size), np.float32)}
         endpoint = endpoints[f"decode_{name}"]
         tried[endpoint.name] = parity.cases(endpoint, [*embeddings, ("embeddings of zeros", nothing)])

@@ -156,7 +156,7 @@ def _snippets(manifest):
     if any(line.startswith("photos") for line in runtime) and any(line.startswith("recipes") for line in runtime):
         runtime.append("bundle.distances(photos, recipes)  # small = near\n")
     for name, decoder in decoders.items():
-        variable = {"image": "photos", "recipe": "recipes"}.get(decoder["source"], "embeddings")
+        variable = {"image": "photos", "recipe": "recipes"}.get(decoder["sources"][0], "embeddings")
         runtime.append(f'{name} = bundle.decode("{name}", {variable})  # {_shape(decoder["outputs"][name])}\n')
     return _SNIPPETS.format(
         runtime="".join(runtime), tensorflow="".join(tensorflow), keras="".join(keras), onnx="".join(onnx)

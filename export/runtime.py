@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 """Version of the bundle's layout that this file reads."""
 
 MANIFEST = "kfood.json"
@@ -107,7 +107,9 @@ class Bundle:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file}: expected the description of a bundle, received {error!r}.") from error
         if received != FORMAT:
-            raise ValueError(f"{file}: expected a bundle of format {FORMAT}, received format {received!r}.")
+            raise ValueError(
+                f"{file}: expected a bundle of format {FORMAT}, received format {received!r}; export the run again."
+            )
         for name, (_, size) in files.items():
             part = path / name
             if not part.is_file():
@@ -133,6 +135,14 @@ class Bundle:
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders, e.g. ``("picture", "ingredients")``; may be empty."""
         return tuple(self.manifest["decoders"])
+
+    def sources(self, decoder: str) -> tuple[str, ...]:
+        """Encoders whose embeddings a decoder takes, the usual one first.
+
+        Raises:
+            ValueError: an unknown decoder.
+        """
+        return tuple(self._check_name("decoders", decoder)["sources"])
 
     def read(self, name: str) -> bytes:
         """The content of a file of the bundle, checked against its sha256.
@@ -172,7 +182,7 @@ class Bundle:
         return self._run("encoders", encoder, inputs, batch_size)
 
     def decode(self, decoder: str, embeddings: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-        """Run a decoder on embeddings of the encoder that it belongs to (``source`` in ``kfood.json``).
+        """Run a decoder on embeddings of one of its :meth:`sources`.
 
         Args:
             decoder: one of :attr:`decoders`.
@@ -264,21 +274,21 @@ class Bundle:
 
         Args:
             recipes: as for :meth:`encode_recipes`.
-            decoder: name of a decoder whose source is an encoder of recipes.
+            decoder: name of a decoder that takes recipe embeddings.
 
         Returns:
             As :meth:`decode`.
 
         Raises:
-            ValueError: as :meth:`encode_recipes`, or an unknown decoder, or one whose source is not recipes.
+            ValueError: as :meth:`encode_recipes`, or an unknown decoder, or one that does not take recipe embeddings.
         """
-        entry = self._check_name("decoders", decoder)
-        if entry["source"] != "recipe":
+        sources = self.sources(decoder)
+        if "recipe" not in sources:
             raise ValueError(
                 f"decoder: expected one that decodes recipe embeddings, received {decoder!r}, "
-                f"which decodes {entry['source']} embeddings; use decode()."
+                f"which decodes {' and '.join(sources)} embeddings; use decode()."
             )
-        return self.decode(decoder, self.encode_recipes(recipes, encoder=entry["source"]))
+        return self.decode(decoder, self.encode_recipes(recipes))
 
     def distances(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
         """Distances by :attr:`distance`; small always means near.

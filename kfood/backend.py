@@ -25,30 +25,30 @@ def gradients(objective, variables):
     return extra, tape.gradient(loss, values)
 
 
-def gradients_after(embed, between, objective, variables):
-    """One forward pass that serves both an adversary's step and the encoders' own step.
+def gradients_after(embed, between, objectives, variables):
+    """One forward pass that serves the adversaries' steps and the steps of those who share it.
 
     ``features = embed()`` is recorded; ``between`` receives the features without their gradient and may change other
-    variables (it plays the adversaries); ``objective`` then sees the features with their gradient, and the changed
-    adversaries.
+    variables (it plays the adversaries); ``objectives`` then sees the features with their gradient, and the changed
+    adversaries. Each of its losses is differentiated with respect to its own variables, before any of them moves.
 
     Args:
         embed: function without arguments → a structure of tensors.
         between: function (features without gradient) → any structure.
-        objective: function (features) → (scalar loss, any structure).
-        variables: list of Keras variables.
+        objectives: function (features) → (list of scalar losses, any structure).
+        variables: a list of Keras variables for each of these losses.
 
     Returns:
-        (result of ``between``, structure of ``objective``, list of gradients, one a variable).
+        (result of ``between``, structure of ``objectives``, for each loss a list of gradients, one a variable).
     """
-    values = [variable.value for variable in variables]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    values = [[variable.value for variable in own] for own in variables]
+    with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
         tape.watch(values)
         features = embed()
         with tape.stop_recording():
             passed = between(keras.tree.map_structure(tf.stop_gradient, features))
-        loss, extra = objective(features)
-    return passed, extra, tape.gradient(loss, values)
+        losses, extra = objectives(features)
+    return passed, extra, [tape.gradient(loss, own) for loss, own in zip(losses, values, strict=True)]
 
 
 def input_gradient(function, inputs):

@@ -52,3 +52,13 @@ def by_name(name):
     if name not in DISTANCES:
         raise ValueError(f"distance: expected one of {sorted(DISTANCES)}, received {name!r}.")
     return DISTANCES[name]
+
+
+def cosine_of_pairs(a, b):
+    """One minus the cosine of each row of ``a`` ``[n, d]`` with the same row of ``b`` ``[n, d]``: float ``[n]``."""
+    return 1.0 - ops.sum(ops.normalize(a, axis=1) * ops.normalize(b, axis=1), axis=1)
+
+
+def euclidean_of_pairs(a, b):
+    """Euclidean distance of each row of ``a`` ``[n, d]`` to the same row of ``b`` ``[n, d]``: float ``[n]``."""
+    return ops.sqrt(ops.maximum(ops.sum(ops.square(a - b), axis=1), _SMALLEST_SQUARE))

@@ -21,13 +21,13 @@ import json
 import os
 import pathlib
 import re
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from kfood import folders
 from kfood.evaluation import metrics
 
 FORMAT = 1
@@ -42,6 +42,10 @@ THUMBNAIL = 160
 BATCH = 32
 """Items embedded at once."""
 
+_LEGEND = (
+    "Under each photo: the picture that the model generates from the embedding alone, so what it has understood. "
+    "Embeddings that lie close together give pictures that look alike."
+)
 _BLOCK = 16_384
 _NEIGHBOURS = 32
 _EFFORT = 128
@@ -63,6 +67,22 @@ class Encoder(Protocol):
 
     def encode_recipes(self, recipes: list[Mapping[str, Any]]) -> np.ndarray:
         """Recipes as text → float32 [n, embedding_size]."""
+
+
+class Generator(Protocol):
+    """What an explanation needs of a bundle; :class:`kfood.export.runtime.Bundle` has it."""
+
+    model: str
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Names of the decoders."""
+
+    def sources(self, decoder: str) -> tuple[str, ...]:
+        """Encoders whose embeddings a decoder takes, the usual one first."""
+
+    def decode(self, decoder: str, embeddings: np.ndarray) -> np.ndarray:
+        """float32 [n, embedding_size] → float32 [n, height, width, 3] in [0, 255]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +111,7 @@ class Result:
     """One thing found.
 
     Attributes:
+        row: of the index.
         rank: from 1.
         distance: to the query; small = near. Euclidean distance, one minus the cosine, or minus the dot product.
         id: of the recipe.
@@ -100,6 +121,7 @@ class Result:
         thumbnail: JPEG bytes of the photo, reduced.
     """
 
+    row: int
     rank: int
     distance: float
     id: str
@@ -107,6 +129,21 @@ class Result:
     ingredients: list[str]
     instructions: list[str]
     thumbnail: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Pictures generated from embeddings: what a model knows of a query and of what it found (R2GAN's Figure 4).
+
+    Attributes:
+        query: uint8 [height, width, 3]; None if the model does not generate from the query's kind.
+        results: uint8 [found, height, width, 3].
+        source: what the pictures of the results are generated from: ``"recipe"`` or ``"photo"``.
+    """
+
+    query: np.ndarray | None
+    results: np.ndarray
+    source: str
 
 
 def build_index(
@@ -141,12 +178,8 @@ def build_index(
         ValueError: nothing to index.
     """
     out = pathlib.Path(out)
-    _check_output(out, overwrite)
-    faiss = _import_faiss() if approximate else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as temporary:
-        part = pathlib.Path(temporary, "new")
-        part.mkdir()
+    with folders.whole_folder(out, kind="indexes", marker="index.json", overwrite=overwrite) as part:
+        faiss = _import_faiss() if approximate else None
         count, without_words = _write_items(part, encoder, items, advance)
         if not count:
             raise ValueError("items: expected at least one with a photo and a recipe, received none.")
@@ -163,11 +196,8 @@ def build_index(
         }
         if faiss is not None:
             description["approximate"] = _write_approximate(part, faiss, encoder.distance)
-        _write_json(part / "index.json", description)
-        _check_output(out, overwrite)
-        if out.exists():
-            os.replace(out, pathlib.Path(temporary, "old"))
-        os.replace(part, out)
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (part / "index.json").write_text(text, encoding="utf-8")
     return description
 
 
@@ -288,7 +318,7 @@ class Index:
             _read(self.path / name, *offsets[row : row + 2])
             for name, offsets in zip(("items.jsonl", "thumbnails.bin"), self._offsets, strict=True)
         )
-        return Result(rank=rank, distance=float(distance), **json.loads(line), thumbnail=thumbnail)
+        return Result(row=int(row), rank=rank, distance=float(distance), **json.loads(line), thumbnail=thumbnail)
 
 
 def nearest(
@@ -346,13 +376,59 @@ def text_as_recipe(text: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return recipe | {"instructions": [] if titled else [text]}
 
 
-def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: str = "") -> bytes:
-    """One picture: the query beside what was found.
+def explain(
+    generator: Generator, index: Index, query: np.ndarray, encoder: str, results: list[Result], side: Side
+) -> Explanation:
+    """Pictures generated from the embeddings of a query and of what it found.
+
+    Of the results those embeddings are decoded that the query was compared with, or the recipes' where the model
+    generates from nothing else.
+
+    Args:
+        generator: the bundle that made the index.
+        index: where the results come from.
+        query: float32 [dim].
+        encoder: which encoder made it: ``"image"`` or ``"recipe"``.
+        results: from :meth:`Index.search`.
+        side: what the query was compared with.
+
+    Raises:
+        ValueError: the bundle has no decoder called ``picture``.
+    """
+    if "picture" not in generator.decoders:
+        raise ValueError(
+            f"expected a bundle that generates pictures (of R2GAN, or of ACME with recipe → image), received one of "
+            f"{generator.model}, which has {_listed(generator.decoders)}."
+        )
+    sources = generator.sources("picture")
+    compared = {"photos": "image", "recipes": "recipe"}[side]
+    source = compared if compared in sources else sources[0]
+    embeddings = index.embeddings("photos" if source == "image" else "recipes")[[result.row for result in results]]
+
+    def pictures(of):
+        return np.clip(np.rint(generator.decode("picture", np.asarray(of, np.float32))), 0, 255).astype(np.uint8)
+
+    return Explanation(
+        pictures(query[None])[0] if encoder in sources else None,
+        pictures(embeddings),
+        "photo" if source == "image" else source,
+    )
+
+
+def _listed(decoders):
+    return f"decoders {', '.join(decoders)}" if decoders else "no decoder"
+
+
+def draw_results(
+    query: bytes | np.ndarray | str, results: list[Result], title: str = "", explanation: Explanation | None = None
+) -> bytes:
+    """One picture: the query beside what was found, and under each the picture generated from its embedding.
 
     Args:
         query: a photo, uint8 [height, width, 3] or encoded, or a text.
         results: from :meth:`Index.search`.
         title: above all.
+        explanation: of the same results, where generated pictures are wanted.
 
     Returns:
         PNG bytes.
@@ -360,10 +436,13 @@ def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: 
     from PIL import Image, ImageDraw, ImageFont
 
     cell, gap, caption, head = 200, 12, 66, 30 if title else 0
+    made = 0 if explanation is None else cell + 30  # height of a generated picture with its caption
     columns = min(5, len(results))
-    lines = -(-len(results) // columns)
+    block = cell + caption + made + gap
     width = gap + (columns + 1) * (cell + gap)
-    canvas = Image.new("RGB", (width, head + gap + lines * (cell + caption + gap)), "white")
+    legend = [] if explanation is None else textwrap.wrap(_LEGEND, width // 7)
+    note = 18 * len(legend) + gap if legend else 0
+    canvas = Image.new("RGB", (width, head + gap + -(-len(results) // columns) * block + note), "white")
     draw = ImageDraw.Draw(canvas)
     font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
     if title:
@@ -377,11 +456,15 @@ def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: 
         image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
         canvas.paste(image, (x + (cell - image.width) // 2, y + (cell - image.height) // 2))
 
-    def write(text, x, y, most):
+    def write(text, x, y, most, fill="black"):
         wrapped = textwrap.wrap(text, 30)
         if len(wrapped) > most:
             wrapped = [*wrapped[: most - 1], wrapped[most - 1][:29] + "…"]
-        draw.multiline_text((x, y), "\n".join(wrapped), fill="black", font=font, spacing=3)
+        draw.multiline_text((x, y), "\n".join(wrapped), fill=fill, font=font, spacing=3)
+
+    def show_made(picture, source, x, y):
+        show(picture, x, y)
+        write(f"generated from this {source}", x, y + cell + 6, 1, fill="#666666")
 
     if isinstance(query, str):
         write(query, gap, top, 12)
@@ -389,12 +472,20 @@ def draw_results(query: bytes | np.ndarray | str, results: list[Result], title: 
         show(query, gap, top)
     draw.rectangle((gap - 4, top - 4, gap + cell + 4, top + cell + 4), outline="#c0392b", width=2)
     draw.text((gap, top + cell + 6), "query", fill="#c0392b", font=bold)
+    if explanation is not None and explanation.query is not None:
+        show_made(explanation.query, "query", gap, top + cell + caption)
+    elif explanation is not None:
+        lacking = f"No picture of the query: this model generates pictures from {explanation.source}s only."
+        write(lacking, gap, top + cell + caption, 4, fill="#666666")
     for position, result in enumerate(results):
         x = gap + (1 + position % columns) * (cell + gap)
-        y = top + position // columns * (cell + caption + gap)
+        y = top + position // columns * block
         show(result.thumbnail, x, y)
         draw.text((x, y + cell + 6), f"{result.rank}   {result.distance:.3f}", fill="#2c5d8f", font=bold)
         write(result.title, x, y + cell + 26, 2)
+        if explanation is not None:
+            show_made(explanation.results[position], explanation.source, x, y + cell + caption)
+    draw.multiline_text((gap, canvas.height - note), "\n".join(legend), fill="#666666", font=font, spacing=3)
     encoded = io.BytesIO()
     canvas.save(encoded, "PNG")
     return encoded.getvalue()
@@ -550,15 +641,6 @@ def _import_faiss():
     return faiss
 
 
-def _check_output(out, overwrite):
-    if not out.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{out}: exists already; choose another folder, or replace it with --overwrite.")
-    if not (out / "index.json").is_file():
-        raise FileExistsError(f"{out}: --overwrite replaces indexes only, and this has no index.json.")
-
-
 def _relative(path, start):
     try:
         return pathlib.Path(os.path.relpath(path, start)).as_posix()
@@ -570,7 +652,3 @@ def _read(path, start, end):
     with open(path, "rb") as file:
         file.seek(start)
         return file.read(end - start)
-
-
-def _write_json(path, content):
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 ::
 
     RUN/
-      config.json                    model, its config, the batch's spec, the training's settings, the dataset
+      config.json                    model, variant, config, the batch's spec, the training's settings, the dataset
       vocabulary/*.txt               copies of the dataset's
       checkpoints/last.weights.h5    after the last whole epoch: weights, every optimizer, random state, progress
       checkpoints/best.weights.h5    the same after the best epoch on validation
@@ -29,7 +29,7 @@ import keras
 import numpy as np
 
 import kfood
-from kfood import schema
+from kfood import folders, schema
 from kfood.data import pipeline
 from kfood.data.dataset import RecipeDataset, write_vocabulary
 from kfood.data.images import Augmentation
@@ -300,6 +300,7 @@ def train(
     dataset: RecipeDataset,
     run: pathlib.Path,
     *,
+    variant: str = "",
     resume: bool = False,
     verbose: int | str = "auto",
 ) -> Progress:
@@ -310,6 +311,7 @@ def train(
         experiment: :class:`kfood.configs.Experiment`; its spec receives the dataset's vocabulary sizes.
         dataset: what :func:`kfood.data.dataset.open_dataset` gives.
         run: folder to make.
+        variant: what the run is called beside its model, e.g. a row of the paper's ablation table.
         resume: go on after the last whole epoch of ``run``, whose stored settings must be these; a run without a
             checkpoint starts anew.
         verbose: as in ``keras.Model.fit``; a bar on a terminal, a line an epoch elsewhere.
@@ -328,6 +330,7 @@ def train(
     description = {
         "kfood": kfood.__version__,
         "model": name,
+        "variant": variant,
         "config": dataclasses.asdict(experiment.model),
         "spec": dataclasses.asdict(spec),
         "training": dataclasses.asdict(config),
@@ -390,9 +393,7 @@ def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, res
         return
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     write_vocabulary(run, dataset.words, dataset.ingredients, dataset.classes)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(temporary, path)
+    folders.write_whole({path: json.dumps(description, indent=2) + "\n"})
 
 
 def _difference(stored, given, path="") -> str:

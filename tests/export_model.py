@@ -83,8 +83,8 @@ def make_model(spec=None, distance="cosine", seed=0):
         embedding_size=DIM,
         encoders={"image": image_encoder, "recipe": recipe_encoder},
         decoders={
-            "picture": types.SimpleNamespace(source="recipe", network=keras.Model(embedding, picture)),
-            "ingredients": types.SimpleNamespace(source="image", network=keras.Model(embedding, ingredients)),
+            "picture": types.SimpleNamespace(sources=("recipe", "image"), network=keras.Model(embedding, picture)),
+            "ingredients": types.SimpleNamespace(sources=("image",), network=keras.Model(embedding, ingredients)),
         },
     )
 

@@ -23,8 +23,9 @@ def data(tmp_path_factory):
 class Encoder:
     """Mean of a feature over each row, as a two-dimensional embedding."""
 
-    def __init__(self, feature):
+    def __init__(self, feature, *weights):
         self.feature = feature
+        self.weights = weights
         self.input = {feature: None}
 
     def predict_on_batch(self, inputs):
@@ -39,8 +40,13 @@ def run_folder(data, tmp_path, monkeypatch):
     from kfood.data.dataset import open_dataset
 
     dataset = open_dataset(data)
+    shared, image, recipe, critic = (np.zeros(shape) for shape in [(3,), (2, 3), (10,), (6,)])
     model = types.SimpleNamespace(
-        encoders={"image": Encoder(schema.IMAGE), "recipe": Encoder(schema.INGREDIENTS)},
+        encoders={
+            "image": Encoder(schema.IMAGE, shared, image),
+            "recipe": Encoder(schema.INGREDIENTS, shared, recipe),
+        },
+        weights=[shared, image, recipe, critic],
         decoders={},
         distance="cosine",
         spec=dataset.spec(image_size=24),
@@ -68,8 +74,15 @@ def test_run_to_report(run_folder, data, capsys):
     assert report["protocol"]["distance"] == "cosine"
     assert report["data"]["name"] == "kitchen"
     assert report["data"]["split"] == "test"
-    assert report["model"] == {"name": "acme", "run": "run", "weights": "last", "embedding_size": 2}
-    assert set(report["seconds"]) == {"embedding", "ranking"}
+    assert report["model"] == {
+        "name": "acme",
+        "run": "run",
+        "weights": "last",
+        "embedding_size": 2,
+        "parameters": {"encoders": 6 + 10 + 3, "all": 25},  # the shared one once
+    }
+    assert set(report["seconds"]) == {"embedding", "ranking", "scalability"}
+    assert [point["gallery"] for point in report["scalability"]] == [20]
     for figures in report["directions"].values():
         assert 1 <= figures["MedR"]["mean"] <= 20
         assert figures["R@10"]["mean"] >= figures["R@5"]["mean"] >= figures["R@1"]["mean"]

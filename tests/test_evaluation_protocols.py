@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kfood.evaluation import metrics
-from kfood.evaluation.protocols import Protocol, evaluate
+from kfood.evaluation.protocols import Protocol, evaluate, gallery_sizes, scalability
 
 
 def test_random_subsets_are_reproducible_and_hold_no_pair_twice():
@@ -134,3 +134,47 @@ def test_arrays_that_do_not_fit_are_refused():
         evaluate({"image": IMAGES}, Protocol(), distance="dot")
     with pytest.raises(ValueError, match=r"received \{'image': 4, 'recipe': 3\}"):
         evaluate({"image": IMAGES, "recipe": RECIPES[:3]}, Protocol(), distance="dot")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sizes"),
+    [
+        (12, [12]),
+        (50, [50]),
+        (51, [50, 51]),
+        (300, [50, 100, 200, 300]),
+        (1000, [50, 100, 200, 500, 1000]),
+        (51_304, [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 51_304]),
+    ],
+)
+def test_gallery_sizes(pairs, sizes):
+    assert gallery_sizes(pairs) == sizes
+
+
+@pytest.mark.parametrize("origin", [0, 1])
+def test_scalability_ranks_inside_each_gallery(origin):
+    """Against ranks counted by hand, gallery by gallery; a rank in the whole split is another."""
+    generator = np.random.default_rng(0)
+    arrays = {"image": generator.standard_normal((130, 3))}
+    arrays["recipe"] = arrays["image"] + generator.standard_normal((130, 3))
+    protocol = Protocol(20, 4, seed=9, rank_origin=origin, sampling="disjoint")
+    calls = []
+    found = scalability(arrays, protocol, distance="euclidean", progress=lambda *done: calls.append(done))
+    assert [(len(one.galleries), len(one.galleries[0])) for one in found] == [(10, 50), (10, 100), (1, 130)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    distances = np.linalg.norm(arrays["image"][:, None] - arrays["recipe"][None], axis=2)
+    for one in found:
+        for name, table in (("image_to_recipe", distances), ("recipe_to_image", distances.T)):
+            medians = []
+            for gallery in one.galleries:
+                assert len(set(gallery)) == len(gallery)
+                medians.append(
+                    np.median([sum(table[i, j] <= table[i, i] for j in gallery) - 1 + origin for i in gallery])
+                )
+            direction = one.directions[name]
+            assert direction.median_rank.mean == pytest.approx(np.mean(medians))
+            assert direction.median_rank.std == pytest.approx(np.std(medians))
+    again = scalability(arrays, protocol, distance="euclidean")
+    assert again[0].galleries[3].tolist() == found[0].galleries[3].tolist()
+    other = scalability(arrays, Protocol(seed=8), distance="euclidean")
+    assert other[0].galleries[3].tolist() != found[0].galleries[3].tolist()

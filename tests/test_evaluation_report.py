@@ -12,7 +12,7 @@ from PIL import Image
 
 from kfood.evaluation import report
 from kfood.evaluation.embedding import Embeddings
-from kfood.evaluation.protocols import Protocol, evaluate
+from kfood.evaluation.protocols import Protocol, evaluate, scalability
 
 PAIRS = 12
 NAMES = ["salt", "flour & water", "egg", "<b>basil</b>"]
@@ -20,7 +20,7 @@ NAMES = ["salt", "flour & water", "egg", "<b>basil</b>"]
 
 def photo(index, size=(40, 30)):
     file = io.BytesIO()
-    Image.new("RGB", size, (20 * index, 255 - 20 * index, 90)).save(file, "JPEG")
+    Image.new("RGB", size, (20 * index % 256, max(255 - 20 * index, 0), 90)).save(file, "JPEG")
     return file.getvalue()
 
 
@@ -51,12 +51,13 @@ class Network:
     def __init__(self, function):
         self.function = function
 
-    def predict_on_batch(self, inputs):
+    def __call__(self, inputs, training):
+        assert not training
         return self.function(inputs)
 
 
-def decoder(source, function):
-    return types.SimpleNamespace(source=source, network=Network(function))
+def decoder(sources, function):
+    return types.SimpleNamespace(sources=sources, network=Network(function))
 
 
 @pytest.fixture
@@ -76,10 +77,16 @@ def embeddings(arrays):
 
 
 def make(arrays, embeddings, decoders=None, protocol=None, dataset=None):
-    evaluation = evaluate(arrays, protocol or Protocol(), distance="euclidean")
+    protocol = protocol or Protocol()
     dataset = dataset or Dataset()
+    evaluation = evaluate(arrays, protocol, distance="euclidean")
     content = report.report_json(
-        evaluation, dataset, "test", model={"name": "acme", "weights": "best"}, seconds={"ranking": 1.23456}
+        evaluation,
+        dataset,
+        "test",
+        scalability=scalability(arrays, protocol, distance="euclidean"),
+        model={"name": "acme", "weights": "best"},
+        seconds={"ranking": 1.23456},
     )
     model = types.SimpleNamespace(decoders=decoders or {})
     return content, report.report_html(content, evaluation, embeddings, model, dataset)
@@ -109,7 +116,9 @@ class Page(html.parser.HTMLParser):
 def test_json_is_complete(arrays, embeddings):
     content, _ = make(arrays, embeddings, protocol=Protocol(6, 3, seed=5))
     content = json.loads(json.dumps(content))
-    assert set(content) == {"format", "model", "data", "protocol", "directions", "seconds", "versions"}
+    assert set(content) == {"format", "model", "data", "protocol", "directions", "scalability", "seconds", "versions"}
+    (point,) = content["scalability"]  # a split of 12 has one size
+    assert (point["gallery"], point["subsets"], set(point["MedR"])) == (PAIRS, 1, set(content["directions"]))
     assert content["model"] == {"name": "acme", "weights": "best"}
     assert content["data"] == {"name": "tiny", "fingerprint": "f" * 64, "split": "test", "pairs": PAIRS}
     protocol = content["protocol"]
@@ -158,6 +167,7 @@ def test_page_shows_figures_and_the_true_match_of_hits_and_failures(arrays, embe
     assert "11. dish number 11" in page.texts["recipe_to_image"]
     assert any("beyond" in attributes.get("class", "") for tag, attributes in page.tags if tag == "figure")
     assert "pictures" not in page.texts
+    assert "generate" not in text.split("</style>")[1]
     assert "ingredients" not in page.texts
 
 
@@ -176,25 +186,68 @@ def test_queries_come_from_the_gallery(arrays, embeddings):
         assert (f"dish number {index} " in page.texts["image_to_recipe"]) == (index in gallery)
 
 
-def test_generated_photos_beside_real_ones(arrays, embeddings):
-    made = {"picture": decoder("recipe", lambda e: np.broadcast_to(e[:, :1, None, None] * 20, (len(e), 8, 8, 3)))}
-    text = make(arrays, embeddings, made)[1]
-    page = Page(text)
-    assert page.texts["pictures"].count("generated") >= report.EXAMPLES
-    section = text[text.index('<section id="pictures">') :]
-    sources = [attributes["src"] for tag, attributes in Page(section).tags if tag == "img"]
-    assert len(sources) == 2 * report.EXAMPLES
-    titles = [line for line in Page(section).texts["pictures"].split("\n") if "dish number" in line or "soup" in line]
-    for title, real, generated in zip(titles, sources[::2], sources[1::2], strict=True):
-        index = 0 if "soup" in title else int(title.split()[-1])
-        pixels = [Image.open(io.BytesIO(base64.b64decode(s.split(",")[1]))).getpixel((2, 2)) for s in (real, generated)]
-        np.testing.assert_allclose(pixels[0], (20 * index, 255 - 20 * index, 90), atol=12)
-        np.testing.assert_allclose(pixels[1], [20 * index] * 3, atol=12)  # from this recipe's own embedding
+def colour(uri):
+    return np.array(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).getpixel((2, 2)), int)
+
+
+def grey(embeddings):
+    """A decoder whose pictures tell which embedding they are of."""
+    return np.broadcast_to(embeddings[:, :1, None, None] * 20, (len(embeddings), 8, 8, 3))
+
+
+@pytest.mark.parametrize("sources", [("recipe",), ("recipe", "image"), ("image",)])
+def test_generated_photos_beside_real_ones(arrays, embeddings, sources):
+    text = make(arrays, embeddings, {"picture": decoder(sources, grey)})[1]
+    section = text[text.index('<section id="pictures">') : text.index('<section id="made">')]
+    cards = section.split('<div class="card">')[1:]
+    assert len(cards) == report.EXAMPLES
+    shown = ["image"] * ("image" in sources) + ["recipe"] * ("recipe" in sources)  # the paper's Figure 1, in its order
+    for card in cards:
+        page = Page(card)
+        told = [line.strip() for line in page.texts[""].split("\n") if line.strip()]
+        assert [line for line in told if line.startswith(("real", "gen"))] == [
+            "real",
+            *(f"generated from the {'photo' if name == 'image' else name}" for name in shown),
+        ]
+        index = 0 if "soup" in told[-1] else int(told[-1].split()[-1])
+        uris = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+        np.testing.assert_allclose(colour(uris[0]), (20 * index, 255 - 20 * index, 90), atol=12)
+        for name, uri in zip(shown, uris[1:], strict=True):  # from this pair's own embedding of that kind
+            np.testing.assert_allclose(colour(uri), [20 * arrays[name][index, 0]] * 3, atol=12)
+
+
+@pytest.mark.parametrize("sources", [("recipe",), ("recipe", "image"), ("image",)])
+def test_recipes_found_are_explained_by_generated_pictures(arrays, embeddings, sources):
+    """R2GAN's Figure 4: beside each recipe its picture; the query's own where the decoder takes photos too."""
+    text = make(arrays, embeddings, {"picture": decoder(sources, grey)})[1]
+    section = text[text.index('<section id="image_to_recipe">') : text.index('<section id="pictures">')]
+    articles = section.split("<article")[1:]
+    assert len(articles) == report.EXAMPLES
+    explained = "recipe" in sources
+    assert ("generates from the recipe's embedding" in section) == explained
+    for article in articles:
+        query, *items = article.split("<figure")
+        uris = [attributes["src"] for tag, attributes in Page(query).tags if tag == "img"]
+        assert len(uris) == 1 + (sources == ("recipe", "image"))
+        index = round(colour(uris[0])[0] / 20)  # a photo's red tells its pair
+        if len(uris) == 2:
+            np.testing.assert_allclose(colour(uris[1]), [20 * arrays["image"][index, 0]] * 3, atol=12)
+        for item in items:
+            page = Page("<figure" + item)
+            pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+            if not explained:
+                assert not pictures
+                continue
+            words = page.texts[""]
+            found = 0 if "soup" in words else int(words.split("dish number ")[1].split()[0])
+            real, generated = pictures
+            np.testing.assert_allclose(colour(real), (20 * found, 255 - 20 * found, 90), atol=12)
+            np.testing.assert_allclose(colour(generated), [20 * found] * 3, atol=12)
 
 
 def test_predicted_ingredients_beside_true_ones(arrays, embeddings):
     # Only "salt" and "<b>basil</b>" are ever guessed ahead of the others; two names are shown.
-    guesses = {"ingredients": decoder("image", lambda e: np.tile([[0.9, 0.1, 0.2, 0.6]], (len(e), 1)))}
+    guesses = {"ingredients": decoder(("image",), lambda e: np.tile([[0.9, 0.1, 0.2, 0.6]], (len(e), 1)))}
     original, report.GUESSES = report.GUESSES, 2
     try:
         text = make(arrays, embeddings, guesses)[1]
@@ -213,7 +266,21 @@ def test_predicted_ingredients_beside_true_ones(arrays, embeddings):
         assert 'class="right">egg' not in true
     assert any("flour &amp; water" in card for card in cards)
     with pytest.raises(ValueError, match="probabilities of the dataset's 4 ingredients, received"):
-        make(arrays, embeddings, {"ingredients": decoder("image", lambda e: np.zeros((len(e), 3)))})
+        make(arrays, embeddings, {"ingredients": decoder(("image",), lambda e: np.zeros((len(e), 3)))})
+
+
+def test_scalability_is_a_chart_where_there_are_sizes(arrays, embeddings):
+    content, text = make(arrays, embeddings)
+    assert text.count("data:image/svg+xml") == 2  # one size only
+    rng = np.random.default_rng(0)
+    many = {name: rng.normal(size=(60, 4)).astype(np.float32) for name in ("image", "recipe")}
+    content, text = make(many, Embeddings([f"r{i}" for i in range(60)], many), dataset=Dataset(60))
+    assert [(point["gallery"], point["subsets"]) for point in content["scalability"]] == [(50, 10), (60, 1)]
+    for name, figures in content["directions"].items():  # the whole split is what was measured
+        assert content["scalability"][-1]["MedR"][name] == figures["MedR"]
+    assert content["scalability"][0]["MedR"]["image_to_recipe"]["std"] > 0
+    assert text.count("data:image/svg+xml") == 3
+    assert "Median rank by size of the gallery" in text
 
 
 def test_encoders_of_other_names_get_figures_without_photos(arrays):

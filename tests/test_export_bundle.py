@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -84,6 +85,7 @@ def test_manifest_describes_the_model_and_every_file(exported):
     assert manifest["dataset"]["name"] == "kitchen"
     assert manifest["spec"]["word_vocabulary"] == len(WORDS) + 2
     assert list(manifest["encoders"]["recipe"]["inputs"]) == list(model.spec.recipe_inputs())
+    assert manifest["decoders"]["picture"]["sources"] == ["recipe", "image"]
     assert manifest["decoders"]["picture"]["outputs"]["picture"]["shape"] == [None, 4, 4, 3]
     on_disk = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == on_disk - {"kfood.json"}
@@ -131,7 +133,26 @@ def test_runtime_decodes_as_keras(exported, bundle):
     embeddings = bundle.encode_recipes(RECIPES)
     expected = exported[0].decoders["picture"].network(embeddings).numpy()
     np.testing.assert_allclose(bundle.generate(RECIPES), expected, atol=1e-3)  # of a range of 255
+    assert bundle.sources("picture") == ("recipe", "image")
     assert bundle.decode("ingredients", embeddings).shape == (3, len(INGREDIENTS))
+
+
+def test_a_decoder_is_tried_on_embeddings_of_every_source(tmp_path):
+    """A picture decoder that goes wrong on photos' embeddings alone does not pass the gate."""
+    model = make_model()
+    encoder = model.encoders["image"]
+    model.encoders["image"] = keras.Model(encoder.input, encoder.output + 100.0)  # no recipe's is above 50
+    embedding = keras.Input((6,), name="embedding")
+    decoder = keras.Model(embedding, WrongAboveFifty()(embedding))
+    run = make_run(tmp_path / "run")
+    model.decoders = {"picture": types.SimpleNamespace(sources=("recipe",), network=decoder)}
+    export_bundle(model, run, tmp_path / "recipe")
+    model.decoders["picture"].sources = ("recipe", "image")
+    with pytest.raises(parity.ParityError, match=r"picture_decoder\.onnx, image embeddings of 1 random rows: expected"):
+        export_bundle(model, run, tmp_path / "both")
+    model.decoders["picture"].sources = ("recipe", "map")
+    with pytest.raises(ValueError, match=r"expected sources among \['image', 'recipe'\], received \['recipe', 'map'\]"):
+        export_bundle(model, run, tmp_path / "none")
 
 
 def test_saved_model_endpoints_by_keyword(exported):
@@ -221,7 +242,7 @@ def test_a_damaged_bundle_is_refused_when_opened(copied):
     with pytest.raises(FileNotFoundError, match="expected the file saved_model/1/variables"):
         kfood_runtime.Bundle.open(copied)
     (copied / "kfood.json").write_text('{"format": 99, "files": {}}')
-    with pytest.raises(ValueError, match="expected a bundle of format 1, received format 99"):
+    with pytest.raises(ValueError, match="expected a bundle of format 2, received format 99; export the run again"):
         kfood_runtime.Bundle.open(copied)
     (copied / "kfood.json").write_text("[]")
     with pytest.raises(ValueError, match="expected the description of a bundle"):
@@ -263,6 +284,7 @@ def test_out_is_not_replaced_unasked(exported, tmp_path):
     with pytest.raises(FileExistsError, match="exists already"):
         export_bundle(model, folder.parent / "run", folder)
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").touch()
     with pytest.raises(FileExistsError, match="replaces bundles only"):
         export_bundle(model, folder.parent / "run", tmp_path / "photos", overwrite=True)
 
@@ -279,6 +301,13 @@ class OtherInAGraph(keras.layers.Layer):
 
     def call(self, x):
         return x if tf.executing_eagerly() else x + 0.001
+
+
+class WrongAboveFifty(keras.layers.Layer):
+    """As :class:`OtherInAGraph`, for some inputs only."""
+
+    def call(self, x):
+        return x if tf.executing_eagerly() else tf.where(x > 50.0, x + 1.0, x)
 
 
 @pytest.mark.parametrize("existed", [False, True])

@@ -12,19 +12,23 @@ ROOT = pathlib.Path(__file__).parents[1]
 # package or module → the parts of kfood that it may import (itself included)
 ALLOWED = {
     "backend": set(),
+    "folders": set(),
     "schema": set(),
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"layers", "schema"},
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
-    "data": {"data", "schema"},
-    "evaluation": {"evaluation", "schema", "data", "models"},
-    "training": {"data", "evaluation", "models", "schema"},
+    "data": {"data", "folders", "schema"},
+    "evaluation": {"data", "evaluation", "folders", "models", "schema"},
+    "training": {"data", "evaluation", "folders", "models", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "training"},
-    "search": {"data", "evaluation", "schema", "search"},
+    "search": {"data", "evaluation", "folders", "schema", "search"},
 }
-WITHOUT_TENSORFLOW = ("schema", "distances", "miners", "losses", "layers", "models", "evaluation", "configs", "search")
+WITHOUT_TENSORFLOW = (
+    *("folders", "schema", "distances", "miners", "losses", "layers"),
+    *("models", "evaluation", "configs", "search"),
+)
 
 
 def _sources():

@@ -185,6 +185,7 @@ def test_a_failure_leaves_the_index_before(tmp_path):
     build(tmp_path / "index", COLOURS[:2], overwrite=True)
     assert len(search.Index.open(tmp_path / "index")) == 2
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").touch()
     with pytest.raises(FileExistsError, match="replaces indexes only"):
         build(tmp_path / "photos", overwrite=True)
 
@@ -413,3 +414,88 @@ def test_index_command(dataset, tmp_path, monkeypatch, capsys):
     index = search.Index.open(tmp_path / "index")
     assert index.description["dataset"]["splits"] == ["train", "val", "test"]
     assert [result.id for result in index.search(np.ones(DIM), "recipes")] == ["train", "val", "test"]
+
+
+class Generator(FakeBundle):
+    """With a decoder: from each embedding a picture of one colour, its first three numbers."""
+
+    def __init__(self, sources):
+        super().__init__()
+        self.decoders = ("ingredients", "picture")
+        self.taken = sources
+
+    def sources(self, decoder):
+        return {"picture": self.taken, "ingredients": ("image",)}[decoder]
+
+    def decode(self, decoder, embeddings):
+        assert decoder == "picture"
+        assert embeddings.dtype == np.float32
+        return np.broadcast_to(300 * embeddings[:, None, None, :3] - 20, (len(embeddings), 8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("sources", "encoder", "side", "source", "of_query"),
+    [
+        (("recipe", "image"), "image", "recipes", "recipe", True),
+        (("recipe", "image"), "recipe", "photos", "photo", True),
+        (("recipe",), "image", "recipes", "recipe", False),
+        (("recipe",), "recipe", "photos", "recipe", True),
+    ],
+)
+def test_explanation_decodes_what_was_compared(tmp_path, sources, encoder, side, source, of_query):
+    build(tmp_path / "index")
+    path = tmp_path / "index"
+    np.save(path / "photos.npy", 0.5 * np.load(path / "photos.npy"))  # so that photos and recipes differ
+    index = search.Index.open(path)
+    query = np.array([0.5, 0.2, 0, 0.5], np.float32)
+    results = index.search(query, side, 3)
+    found = search.explain(Generator(sources), index, query, encoder, results, side)
+    assert found.source == source
+    embeddings = index.embeddings("photos" if source == "photo" else "recipes")
+    for result, picture in zip(results, found.results, strict=True):
+        row = int(result.id.removeprefix("id"))
+        expected = [min(max(round(300 * float(value) - 20), 0), 255) for value in embeddings[row][:3]]
+        np.testing.assert_allclose(picture[3, 5], expected, atol=1)
+        assert (picture.dtype, picture.shape) == (np.uint8, (8, 8, 3))
+    if of_query:
+        np.testing.assert_array_equal(found.query[0, 0], [130, 40, 0])
+    else:
+        assert found.query is None
+
+
+def test_explanation_is_drawn_under_each_result(tmp_path):
+    build(tmp_path / "index")
+    results = search.Index.open(tmp_path / "index").search(np.array([1, 0, 0, 1], np.float32), "recipes", 5)
+    colours = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((8, 8, 3), 40, np.uint8)
+    plain = Image.open(io.BytesIO(search.draw_results("leek", results)))
+    for query in (None, np.full((8, 8, 3), 9, np.uint8)):
+        explanation = search.Explanation(query, colours, "recipe")
+        image = Image.open(io.BytesIO(search.draw_results("leek", results, explanation=explanation)))
+        assert image.height > plain.height + 200
+        middle = 12 + 200 + 66 + 100
+        for place in range(5):
+            assert image.getpixel((12 + 212 * (place + 1) + 100, middle)) == (40 * place,) * 3
+        assert image.getpixel((12 + 100, middle)) == ((9, 9, 9) if query is not None else (255, 255, 255))
+
+
+def test_command_explains(command, tmp_path, monkeypatch, capsys):
+    from kfood.export import runtime
+
+    run, _ = command
+    photo, picture = tmp_path / "blue.png", tmp_path / "found.png"
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(photo)
+    monkeypatch.setattr(runtime.Bundle, "open", lambda path: Generator(("recipe", "image")))
+    run(image=photo, top=1, gallery_picture=picture, explain=True)
+    drawn = Image.open(picture)
+    middle = 30 + 12 + 200 + 66 + 100
+    assert drawn.getpixel((12 + 100, middle)) == drawn.getpixel((12 + 212 + 100, middle)) == (0, 0, 255)
+    assert "pictures generated" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--explain: expected --gallery-picture"):
+        run(image=photo, explain=True)
+    for decoders, named in (((), "no decoder"), (("ingredients",), "decoders ingredients")):
+        bundle = Generator(())
+        bundle.decoders = decoders
+        monkeypatch.setattr(runtime.Bundle, "open", lambda path, bundle=bundle: bundle)
+        with pytest.raises(ValueError, match=rf"pictures \(of R2GAN.* received one of fake, which has {named}\."):
+            run(image=photo, gallery_picture=tmp_path / "none.png", explain=True)
+    assert not (tmp_path / "none.png").exists()

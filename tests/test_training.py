@@ -31,7 +31,7 @@ def _weights(path):
 
 def test_a_run_leaves_what_it_says(tiny_run, kitchen):
     stored = json.loads((tiny_run / "config.json").read_text())
-    assert stored["model"] == "acme"
+    assert (stored["model"], stored["variant"]) == ("acme", "")
     assert stored["data"]["fingerprint"] == open_dataset(kitchen).fingerprint
     assert stored["spec"]["word_vocabulary"] == len(open_dataset(kitchen).words) + 2
     rows = list(csv.DictReader((tiny_run / "metrics.csv").open()))

@@ -7,6 +7,7 @@ Examples:
 """
 
 import dataclasses
+import math
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -74,7 +75,7 @@ def run(args: Evaluate) -> dict[str, Any]:
     from kfood.data.pipeline import recipe_batches
     from kfood.evaluation import report
     from kfood.evaluation.embedding import embed_dataset
-    from kfood.evaluation.protocols import evaluate
+    from kfood.evaluation.protocols import evaluate, scalability
     from kfood.models import load_run, run_config
 
     dataset = open_dataset(args.data)
@@ -105,18 +106,28 @@ def run(args: Evaluate) -> dict[str, Any]:
             distance=model.distance,
             progress=lambda done, total: bar.update(ranking, completed=done, total=total),
         )
-    ranked = time.perf_counter()
+        ranked = time.perf_counter()
+        scaling = bar.add_task("galleries", total=None)
+        curve = scalability(
+            embeddings.arrays,
+            protocol,
+            distance=model.distance,
+            progress=lambda done, total: bar.update(scaling, completed=done, total=total),
+        )
+    scaled = time.perf_counter()
     content = report.report_json(
         evaluation,
         dataset,
         args.split,
+        scalability=curve,
         model={
             "name": run_config(args.run)["model"],
             "run": args.run.resolve().name,
             "weights": args.weights,
             "embedding_size": next(iter(embeddings.arrays.values())).shape[1],
+            "parameters": {"encoders": _parameters(*model.encoders.values()), "all": _parameters(model)},
         },
-        seconds={"embedding": embedded - start, "ranking": ranked - embedded},
+        seconds={"embedding": embedded - start, "ranking": ranked - embedded, "scalability": scaled - ranked},
     )
     page = report.report_html(content, evaluation, embeddings, model, dataset)
     paths = report.write_report(args.out or args.run, content, page)
@@ -152,6 +163,12 @@ def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) ->
             f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "
             f"{data} with another one ({fingerprint[:12]}…): its ids would mean other words."
         )
+
+
+def _parameters(*networks: Any) -> int:
+    """Weights of some networks, a shared one counted once."""
+    shapes = {id(variable): variable.shape for network in networks for variable in network.weights}
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _table(evaluation: "Evaluation") -> Any:

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "a prepared dataset → a trained run",
     "describe": "a model's sizes as JSON",
     "evaluate": "a run and a dataset → report.json and report.html",
+    "compare": "evaluated runs → one table, and charts",
     "export": "a run → a bundle: SavedModel and ONNX",
     "index": "a bundle and a dataset → an index",
     "search": "a photo, a recipe or a text → what an index holds nearest to it",
@@ -17,7 +18,7 @@ COMMANDS = {
 }
 
 
-_WITHOUT_TENSORFLOW = ("search",)
+_WITHOUT_TENSORFLOW = ("compare", "search")
 
 
 def main(arguments: list[str] | None = None) -> int:

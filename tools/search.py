@@ -6,6 +6,7 @@ and its one instruction, and cut at commas as its ingredients.
 
 Examples:
     kfood search INDEX --image soup.jpg
+    kfood search INDEX --image soup.jpg --gallery-picture found.png --explain
     kfood search INDEX --recipe soup.json --top 10 --gallery-picture found.png
     kfood search INDEX --text "tomato soup, basil" --to recipes
 """
@@ -42,6 +43,8 @@ class Search:
     """What to search among; recipes for a photo, photos otherwise."""
     gallery_picture: pathlib.Path | None = None
     """PNG to draw: the query beside what was found."""
+    explain: bool = False
+    """Draw there also what the model generates from each embedding: what it has understood (R2GAN, ACME)."""
     bundle: pathlib.Path | None = None
     """The bundle that made the index, if it was moved."""
 
@@ -50,13 +53,19 @@ class Search:
         if len(given) != 1:
             received = " and ".join(f"--{name}" for name in given) or "none"
             raise ValueError(f"expected one of --image, --recipe and --text, received {received}.")
+        if self.explain and self.gallery_picture is None:
+            raise ValueError("--explain: expected --gallery-picture OUT.png too, the picture that it adds to.")
         if self.top < 1:
             raise ValueError(f"--top: expected at least 1, received {self.top}.")
 
 
 def main(arguments: list[str]) -> None:
     """Parses and searches."""
-    run(tyro.cli(Search, args=arguments, prog="kfood search", description=__doc__))
+    run(
+        tyro.cli(
+            Search, args=arguments, prog="kfood search", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    )
 
 
 def run(args: Search) -> "list[Result]":
@@ -64,7 +73,7 @@ def run(args: Search) -> "list[Result]":
     import rich
 
     from kfood.export.runtime import Bundle
-    from kfood.search import Index, draw_results
+    from kfood.search import Index, draw_results, explain
 
     index = Index.open(args.index)
     path = args.bundle or index.bundle
@@ -77,8 +86,11 @@ def run(args: Search) -> "list[Result]":
     results = index.search(embedding, side, args.top)
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))
     if args.gallery_picture:
-        args.gallery_picture.write_bytes(draw_results(shown, results, f"{title}: nearest {side}"))
-        print(f"{args.gallery_picture}: the query beside what was found.")
+        encoder = "image" if args.image else "recipe"
+        explanation = explain(bundle, index, embedding, encoder, results, side) if args.explain else None
+        args.gallery_picture.write_bytes(draw_results(shown, results, f"{title}: nearest {side}", explanation))
+        made = ", with pictures generated from their embeddings" if explanation else ""
+        print(f"{args.gallery_picture}: the query beside what was found{made}.")
     return results
 
 

@@ -56,7 +56,7 @@ def run(args: Train) -> None:
     named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
     chosen = experiment(args.model, args.preset, args.variant, overrides)
-    progress = train(args.model, chosen, open_dataset(args.data), args.run, resume=args.resume)
+    progress = train(args.model, chosen, open_dataset(args.data), args.run, variant=args.variant, resume=args.resume)
     print(
         f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5."
     )

@@ -8,11 +8,8 @@ image → recipe MedR 1.0, R@1/5/10 51.8/80.2/87.5; recipe → image 1.0, 52.8/8
     kfood evaluate RUN --data DATA --gallery 1000 --subsets 10
 """
 
-from kfood import schema
 from kfood.configs import Experiment
-from kfood.data.images import Augmentation
-from kfood.layers.image import ImageEncoderConfig
-from kfood.layers.recipe import RecipeEncoderConfig
+from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
 from kfood.models.acme import ACMEConfig
 from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
@@ -23,9 +20,7 @@ def published() -> Experiment:
     adam = OptimizerConfig(1e-4, beta_1=0.5, schedule="step", period=30, factor=0.1)
     return Experiment(
         model=ACMEConfig(optimizer=adam, adversary_optimizer=adam),
-        spec=schema.RecipeSpec(
-            image_size=224, ingredients=20, ingredient_words=1, ingredient_unit="name", instructions=20
-        ),
+        spec=PUBLISHED_SPEC,
         training=TrainingConfig(epochs=50, batch_size=64),
     )
 
@@ -35,17 +30,8 @@ def small() -> Experiment:
     adam = OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1)
     return Experiment(
         model=ACMEConfig(
-            image_encoder=ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256)),
-            recipe_encoder=RecipeEncoderConfig(
-                word_size=64,
-                ingredient_units=64,
-                word_units=48,
-                instruction_units=96,
-                bag_of_words=True,
-                dropout=0.2,
-                part_dropout=0.2,
-                word_dropout=0.2,
-            ),
+            image_encoder=SMALL_IMAGE,
+            recipe_encoder=SMALL_RECIPE,
             embedding_size=256,
             mining_warmup_steps=250,
             translation_weight=0.05,
@@ -60,16 +46,8 @@ def small() -> Experiment:
             optimizer=adam,
             adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),
         ),
-        spec=schema.RecipeSpec(
-            image_size=96, ingredients=16, ingredient_words=8, instructions=10, instruction_words=16, title_words=8
-        ),
-        training=TrainingConfig(
-            epochs=14,
-            batch_size=64,
-            augmentation=Augmentation(
-                crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2
-            ),
-        ),
+        spec=SMALL_SPEC,
+        training=SMALL_TRAINING,
     )
 
 

@@ -7,10 +7,8 @@ Every source of recipes (raw Recipe1M files, the synthetic kitchen) comes here a
 
 import contextlib
 import json
-import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -20,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import kfood
-from kfood import schema
+from kfood import folders, schema
 from kfood.data import text
 from kfood.data.dataset import (
     FORMAT,
@@ -32,6 +30,8 @@ from kfood.data.dataset import (
     vocabulary_fingerprint,
     write_vocabulary,
 )
+
+_KIND = {"kind": "prepared datasets", "marker": "dataset.json"}
 
 
 class EmptySplitError(ValueError):
@@ -157,7 +157,6 @@ def write_recipes(
         OSError: if the folder cannot be written; nothing is left behind.
     """
     out = pathlib.Path(out)
-    check_output(out, overwrite=overwrite)
     counter = text.VocabularyCounter()
     kept: dict[str, int] = {}
 
@@ -172,7 +171,7 @@ def write_recipes(
         if not kept[split]:
             raise EmptySplitError(f"split {split!r}: expected at least one usable recipe–photo pair, received none.")
 
-    with _whole_folder(out, overwrite=overwrite) as folder:
+    with folders.whole_folder(out, **_KIND, overwrite=overwrite) as folder:
         with _writing_errors_as_os_errors(out):
             tfds.disable_progress_bar()
             Recipes(
@@ -219,26 +218,7 @@ def check_output(out: pathlib.Path, *, overwrite: bool) -> None:
     Raises:
         FileExistsError: if ``out`` exists and is not to be, or cannot safely be, overwritten.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not overwrite:
-        raise FileExistsError(f"{out}: exists already; choose another folder, or replace it with --overwrite.")
-    if not (out / "dataset.json").is_file():
-        raise FileExistsError(f"{out}: --overwrite replaces prepared datasets only, and this has no dataset.json.")
-
-
-@contextlib.contextmanager
-def _whole_folder(out: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.Path]:
-    """A temporary sibling of ``out`` that becomes ``out`` if the block ends well, and vanishes if not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as temporary:
-        folder = pathlib.Path(temporary, "new")
-        folder.mkdir()
-        yield folder
-        check_output(out, overwrite=overwrite)
-        if out.exists():
-            os.replace(out, pathlib.Path(temporary, "old"))
-        os.replace(folder, out)
+    folders.check_output(out, **_KIND, overwrite=overwrite)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,12 @@ from kfood.evaluation import metrics
 RECALLS = (1, 5, 10)
 """The k of the recalls that are measured."""
 
+SMALLEST_GALLERY = 50
+"""Where the curve of :func:`scalability` begins, pairs."""
+
+SCALABILITY_SUBSETS = 10
+"""Galleries of each size on that curve; the whole split is one."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -194,6 +200,47 @@ def evaluate(
             progress(done, len(galleries))
     directions = {name: _direction(ranks, protocol.rank_origin) for name, ranks in found.items()}
     return Evaluation(protocol, distance, pairs, galleries, directions)
+
+
+def gallery_sizes(pairs: int) -> list[int]:
+    """Sizes at which :func:`scalability` measures: 50, 100, 200, 500, 1,000, … below ``pairs``, and ``pairs``."""
+    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    below = itertools.takewhile(lambda size: size < pairs, steps)
+    return [*(size for size in below if size >= SMALLEST_GALLERY), pairs]
+
+
+def scalability(
+    arrays: Mapping[str, NDArray],
+    protocol: Protocol,
+    *,
+    distance: metrics.Distance,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Evaluation]:
+    """How figures change with the size of the gallery (R2GAN's Figure 3).
+
+    Args:
+        arrays: as for :func:`evaluate`.
+        protocol: its seed and rank origin are kept; galleries are :data:`SCALABILITY_SUBSETS` random ones of each
+            size, and the whole split once.
+        distance: how embeddings are compared.
+        progress: called with (sizes done, sizes in all).
+
+    Returns:
+        An evaluation for each of :func:`gallery_sizes`.
+
+    Raises:
+        ValueError: as for :func:`evaluate`.
+    """
+    pairs = len(next(iter(arrays.values()), ()))
+    sizes = gallery_sizes(pairs)
+    found = []
+    for size in sizes:
+        gallery, subsets = (None, 1) if size == pairs else (size, SCALABILITY_SUBSETS)
+        at_size = Protocol(gallery, subsets, protocol.seed, protocol.rank_origin)
+        found.append(evaluate(arrays, at_size, distance=distance))
+        if progress:
+            progress(len(found), len(sizes))
+    return found
 
 
 def _direction(ranks: list[NDArray[np.int64]], rank_origin: int) -> Direction:

@@ -5,6 +5,7 @@ the model's decoders read back from embeddings where it has decoders called ``pi
 """
 
 import base64
+import dataclasses
 import importlib.metadata
 import io
 import itertools
@@ -12,22 +13,22 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kfood
-from kfood import schema
-from kfood.evaluation import metrics
+from kfood import folders, schema
+from kfood.evaluation import charts, metrics, pages
 from kfood.evaluation.embedding import Embeddings
 from kfood.evaluation.protocols import Evaluation
 
 if TYPE_CHECKING:
     from kfood.data.dataset import RecipeDataset
 
-FORMAT = 1
+FORMAT = 2
 """Version of report.json's layout."""
 
 EXAMPLES = 8
@@ -48,6 +49,7 @@ def report_json(
     dataset: "RecipeDataset",
     split: str,
     *,
+    scalability: Sequence[Evaluation],
     model: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -57,12 +59,13 @@ def report_json(
         evaluation: figures and the protocol behind them.
         dataset: what was evaluated on; its name and fingerprint are recorded.
         split: of the dataset.
+        scalability: the same at several sizes of the gallery (:func:`kfood.evaluation.protocols.scalability`).
         model: what is to be said of the model: its name at least.
         seconds: wall-clock time by step.
 
     Returns:
-        Plain values: ``format``, ``model``, ``data``, ``protocol``, ``directions``, ``seconds``, ``versions``. Recalls
-        are fractions from 0 to 1, median ranks count from the protocol's rank origin.
+        Plain values: ``format``, ``model``, ``data``, ``protocol``, ``directions``, ``scalability``, ``seconds``,
+        ``versions``. Recalls are fractions from 0 to 1, median ranks count from the protocol's rank origin.
     """
     return {
         "format": FORMAT,
@@ -74,6 +77,16 @@ def report_json(
             "pairs": evaluation.pairs,
         },
         **evaluation.as_json(),
+        "scalability": [
+            {
+                "gallery": len(at_size.galleries[0]),
+                "subsets": len(at_size.galleries),
+                "MedR": {
+                    name: dataclasses.asdict(direction.median_rank) for name, direction in at_size.directions.items()
+                },
+            }
+            for at_size in scalability
+        ],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "versions": versions(),
     }
@@ -113,22 +126,30 @@ def report_html(
     Raises:
         ValueError: the dataset's split is not the one that was embedded.
     """
-    import jinja2
-
     queries = _sampled_queries(evaluation) if {"image", "recipe"} <= set(embeddings.arrays) else {}
     found = {name: _found(name, chosen, evaluation, embeddings) for name, chosen in queries.items()}
     shown = {index for items in found.values() for item in items for index in [item["query"], *item["items"]]}
     cards = _Cards(dataset, report["data"]["split"], shown, embeddings.ids)
+    decoders = getattr(model, "decoders", {})
+    made = _made(decoders["picture"], sorted(shown), embeddings) if "picture" in decoders else {}
+    by_image, by_recipe = made.get("image", {}), made.get("recipe", {})
     sections = [
         {
             "name": name,
             "text_query": name == "recipe_to_image",
+            "explained": name == "image_to_recipe" and bool(by_recipe),
             "queries": [
                 {
                     "card": cards[item["query"]],
+                    "made": by_image.get(item["query"]) if by_recipe else None,
                     "rank": item["rank"],
                     "found": [
-                        {**cards[index], "place": place, "true": index == item["query"]}
+                        {
+                            **cards[index],
+                            "made": by_recipe.get(index),
+                            "place": place,
+                            "true": index == item["query"],
+                        }
                         for index, place in zip(item["items"], item["places"], strict=True)
                     ],
                 }
@@ -137,31 +158,30 @@ def report_html(
         }
         for name, items in found.items()
     ]
-    decoders = getattr(model, "decoders", {})
     page = {
         "report": report,
         "directions": {name: name.replace("_to_", " → ") for name in evaluation.directions},
         "chance": _chance(evaluation),
-        "charts": [_recall_chart(evaluation), _rank_chart(evaluation)],
+        "charts": [_recall_chart(evaluation), _rank_chart(evaluation), *_scalability_chart(report)],
         "sections": sections,
         "gallery": len(evaluation.galleries[0]),
         "shown": SHOWN,
         "pictures": [],
         "ingredients": [],
     }
-    if "picture" in decoders and "recipe_to_image" in found:
-        page["pictures"] = _pictures(
-            decoders["picture"], [item["query"] for item in found["recipe_to_image"]], embeddings, cards
-        )
+    if made and "recipe_to_image" in found:
+        page["pictures"] = [
+            {
+                "card": cards[item["query"]],
+                "made": {"photo" if source == "image" else source: of[item["query"]] for source, of in made.items()},
+            }
+            for item in found["recipe_to_image"]
+        ]
     if "ingredients" in decoders and "image_to_recipe" in found and schema.INGREDIENT_IDS in embeddings.features:
         chosen = [item["query"] for item in found["image_to_recipe"]]
         page["ingredients"] = _ingredients(decoders["ingredients"], chosen, embeddings, cards, dataset.ingredients)
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = pathlib.Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(page)
+    return pages.render("report.html", page)
 
 
 def write_report(folder: str | os.PathLike, report: Mapping[str, Any], html: str) -> tuple[pathlib.Path, pathlib.Path]:
@@ -180,20 +200,9 @@ def write_report(folder: str | os.PathLike, report: Mapping[str, Any], html: str
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {
-        folder / "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
-        folder / "report.html": html,
-    }
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
-    try:
-        for path, text in contents.items():
-            temporary[path].write_text(text, encoding="utf-8")
-        for path in contents:
-            os.replace(temporary[path], path)
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-    return folder / "report.json", folder / "report.html"
+    as_json, as_html = folder / "report.json", folder / "report.html"
+    folders.write_whole({as_json: json.dumps(report, indent=2, allow_nan=False) + "\n", as_html: html})
+    return as_json, as_html
 
 
 def _sampled_queries(evaluation: Evaluation) -> dict[str, NDArray[np.int64]]:
@@ -255,18 +264,26 @@ class _Cards(dict):
         raise ValueError(f"Expected split {split!r} to have the {len(ids)} pairs embedded, received {index + 1}.")
 
 
-def _pictures(decoder: Any, indices: list[int], embeddings: Embeddings, cards: _Cards) -> list[dict[str, Any]]:
-    made = np.asarray(decoder.network.predict_on_batch(embeddings.arrays[decoder.source][indices]), np.float32)
-    return [
-        {"card": cards[index], "made": _pixels_uri(pixels), "source": decoder.source}
-        for index, pixels in zip(indices, made, strict=True)
-    ]
+def _decoded(decoder: Any, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A few embeddings through a decoder at inference; called directly, it is not traced for them."""
+    return np.asarray(decoder.network(embeddings, training=False), np.float32)
+
+
+def _made(decoder: Any, indices: list[int], embeddings: Embeddings) -> dict[str, dict[int, str]]:
+    """Encoder → index into the split → picture generated from that embedding; only encoders that the decoder takes."""
+    if not indices:
+        return {}
+    made = {}
+    for source in [name for name in embeddings.arrays if name in decoder.sources]:
+        pixels = _decoded(decoder, embeddings.arrays[source][indices])
+        made[source] = {index: _pixels_uri(one) for index, one in zip(indices, pixels, strict=True)}
+    return made
 
 
 def _ingredients(
     decoder: Any, indices: list[int], embeddings: Embeddings, cards: _Cards, names: list[str]
 ) -> list[dict[str, Any]]:
-    guesses = np.asarray(decoder.network.predict_on_batch(embeddings.arrays[decoder.source][indices]), np.float32)
+    guesses = _decoded(decoder, embeddings.arrays[decoder.sources[0]][indices])
     if guesses.shape[1:] != (len(names),):
         raise ValueError(
             f"Expected probabilities of the dataset's {len(names)} ingredients, received {list(guesses.shape)}."
@@ -313,55 +330,47 @@ def _jpeg_uri(image: Any) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-_COLOURS = ("#b5482e", "#2f6f73", "#8a6d1d", "#5b4b8a", "#3d7a3d", "#7a3d63")
-
-
 def _recall_chart(evaluation: Evaluation) -> dict[str, str]:
-    figure, axes = _axes()
+    figure, (axes,) = charts.figure()
     size = len(evaluation.galleries[0])
     k = np.unique(np.geomspace(1, size, 120).round().astype(int))
-    for (name, direction), colour in zip(evaluation.directions.items(), _COLOURS * 9, strict=False):
+    for place, (name, direction) in enumerate(evaluation.directions.items()):
         ranks = np.sort(np.concatenate(direction.ranks))
         recall = 100 * np.searchsorted(ranks, k, side="right") / len(ranks)
-        axes.plot(k, recall, color=colour, linewidth=2, label=name.replace("_to_", " → "))
+        axes.plot(k, recall, color=charts.colour(place), linewidth=2, label=name.replace("_to_", " → "))
     axes.plot(k, 100 * k / size, color="#999999", linewidth=1, linestyle="--", label="chance")
     axes.set(xscale="log", xlabel="k", ylabel="queries with the true item among the k nearest, %", ylim=(0, 101))
     axes.legend(frameon=False)
-    return {"title": "Recall at k", "uri": _svg_uri(figure)}
+    return {"title": "Recall at k", "uri": charts.svg_uri(figure)}
 
 
 def _rank_chart(evaluation: Evaluation) -> dict[str, str]:
-    figure, axes = _axes()
+    figure, (axes,) = charts.figure()
     size = len(evaluation.galleries[0])
     edges = np.unique(np.geomspace(1, size + 1, 14).round().astype(int))
     count = len(evaluation.directions)
     labels = [str(low) if high - low == 1 else f"{low}–{high - 1}" for low, high in itertools.pairwise(edges)]
-    for place, ((name, direction), colour) in enumerate(zip(evaluation.directions.items(), _COLOURS * 9, strict=False)):
+    for place, (name, direction) in enumerate(evaluation.directions.items()):
         ranks = np.concatenate(direction.ranks)
         share = 100 * np.histogram(ranks, edges)[0] / len(ranks)
         centres = np.arange(len(labels)) + (place - (count - 1) / 2) * 0.8 / count
-        axes.bar(centres, share, 0.8 / count, color=colour, label=name.replace("_to_", " → "))
+        axes.bar(centres, share, 0.8 / count, color=charts.colour(place), label=name.replace("_to_", " → "))
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set(xlabel="rank of the true item, from 1", ylabel="queries, %")
     axes.legend(frameon=False)
-    return {"title": "Ranks", "uri": _svg_uri(figure)}
+    return {"title": "Ranks", "uri": charts.svg_uri(figure)}
 
 
-def _axes() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e5e0d8")
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _svg_uri(figure: Any) -> str:
-    import matplotlib as mpl
-
-    file = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "kfood"}):  # same figures, same bytes
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+def _scalability_chart(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The chart, where there is more than one size."""
+    points = report["scalability"]
+    if len(points) < 2:
+        return []
+    curves = {
+        name.replace("_to_", " → "): [{"gallery": point["gallery"], **point["MedR"][name]} for point in points]
+        for name in report["directions"]
+    }
+    figure, (axes,) = charts.figure()
+    charts.draw_scalability(axes, curves, report["protocol"]["rank_origin"])
+    axes.legend(frameon=False)
+    return [{"title": "Median rank by size of the gallery", "uri": charts.svg_uri(figure)}]

@@ -25,13 +25,14 @@ def hard_triplet(distances, positives, margin):
     return ops.mean(ops.where(ops.all(positives, axis=1), 0.0, terms))
 
 
-def all_triplets(distances, positives, margin):
+def all_triplets(distances, positives, margin, adaptive=False):
     """Triplet loss averaged over every (anchor, positive, negative) of the batch (ACME's row TL; Eq. 2, no mining).
 
     Args:
         distances: float ``[m, n]``, anchors × gallery.
         positives: bool ``[m, n]``, one true a row: with pairs each anchor has exactly one positive.
         margin: float, in the units of ``distances``.
+        adaptive: average over those that are not 0 alone (AdaMine, section 3.4).
 
     Returns:
         float scalar.
@@ -41,7 +42,85 @@ def all_triplets(distances, positives, margin):
     positive = ops.sum(distances * is_positive, axis=1, keepdims=True) / ops.sum(is_positive, axis=1, keepdims=True)
     is_negative = 1.0 - is_positive
     terms = ops.relu(positive - distances + margin) * is_negative
-    return ops.sum(terms) / ops.maximum(ops.sum(is_negative), 1.0)
+    return mean_of_active(terms) if adaptive else ops.sum(terms) / ops.maximum(ops.sum(is_negative), 1.0)
+
+
+def class_triplets(distances, labels, background, margin):
+    """Triplet loss over classes: every item of the anchor's class a positive, every item of another a negative.
+
+    ``Σ [d(a, p) - d(a, n) + margin]+ / number of terms that are not 0`` over anchors ``a`` of a known class, ``p ≠ a``
+    of the same one and ``n`` of another known one (AdaMine, section 3.3, with the normalisation of 3.4).
+
+    Args:
+        distances: float ``[n, n]``, anchors × gallery, both in the order of ``labels``.
+        labels: int ``[n]``.
+        background: int, the label of items whose class is not known.
+        margin: float, in the units of ``distances``.
+
+    Returns:
+        float scalar; 0 if there is no such triplet.
+    """
+    known = ops.not_equal(labels, background)
+    both = ops.logical_and(known[:, None], known[None, :])
+    alike = miners.matches(labels, labels)
+    itself = ops.eye(ops.shape(labels)[0], dtype="bool")
+    positives = ops.logical_and(ops.logical_and(both, alike), ops.logical_not(itself))
+    negatives = ops.logical_and(both, ops.logical_not(alike))
+    terms = ops.relu(distances[:, :, None] - distances[:, None, :] + margin)
+    return mean_of_active(ops.where(ops.logical_and(positives[:, :, None], negatives[:, None, :]), terms, 0.0))
+
+
+def mean_of_active(terms):
+    """Sum of the terms of a hinge divided by the number of those that are not 0 (AdaMine, section 3.4; R2GAN 4.1).
+
+    While most triplets are already satisfied, a plain mean makes the gradient of the others vanish.
+
+    Args:
+        terms: float of any shape, none negative.
+
+    Returns:
+        float scalar; 0 if all are 0.
+    """
+    active = ops.cast(terms > 0.0, terms.dtype)
+    return ops.sum(terms) / ops.maximum(ops.sum(active), 1.0)
+
+
+def mismatched_pairs(cosines, margin, positive_share):
+    """JNE's cosine loss: pairs drawn together, mismatched ones pushed under a margin (Salvador et al. 2017, Eq. 1).
+
+    ``share · (1 - cos)`` for a pair and ``(1 - share) · [cos - margin]+`` for an image with another recipe: the
+    expectation, over the batch, of drawing a matching recipe with probability ``share`` and any other one otherwise.
+
+    Args:
+        cosines: float ``[n, n]``, images × recipes; the pairs stand on the diagonal.
+        margin: float.
+        positive_share: chance of a matching pair (released code: 0.2).
+
+    Returns:
+        float scalar.
+    """
+    n = ops.cast(ops.shape(cosines)[0], cosines.dtype)
+    same = ops.eye(ops.shape(cosines)[0], dtype=cosines.dtype)
+    positive = ops.sum((1.0 - cosines) * same) / n
+    negative = ops.sum(ops.relu(cosines - margin) * (1.0 - same)) / ops.maximum(n * (n - 1.0), 1.0)
+    return positive_share * positive + (1.0 - positive_share) * negative
+
+
+def symmetric_cross_entropy(logits):
+    """Each image names its recipe among the batch's, and each recipe its image (Radford et al. 2021, Figure 3).
+
+    Args:
+        logits: float ``[n, n]``, similarities over a temperature; the pairs stand on the diagonal.
+
+    Returns:
+        float scalar: the mean over both directions.
+    """
+    labels = ops.arange(ops.shape(logits)[0])
+    both = [
+        ops.mean(keras.losses.sparse_categorical_crossentropy(labels, side, from_logits=True))
+        for side in (logits, ops.transpose(logits))
+    ]
+    return 0.5 * (both[0] + both[1])
 
 
 def _select(distances, index):

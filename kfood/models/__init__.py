@@ -27,7 +27,14 @@ class Entry:
         return getattr(importlib.import_module(self.module), self.name)
 
 
-MODELS = {"acme": Entry("kfood.models.acme", "ACME")}
+MODELS = {
+    "acme": Entry("kfood.models.acme", "ACME"),
+    "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
+    "cca": Entry("kfood.models.baselines", "CCA"),
+    "jne": Entry("kfood.models.baselines", "JNE"),
+    "adamine": Entry("kfood.models.baselines", "AdaMine"),
+    "two_tower": Entry("kfood.models.baselines", "TwoTower"),
+}
 """Name on the command line → model."""
 
 

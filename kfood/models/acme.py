@@ -69,7 +69,7 @@ from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, real_pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,7 +364,7 @@ class ACME(RetrievalModel):
                     config.adversary_optimizer,
                 )
             )
-            self.decoders["picture"] = Decoder("recipe", self._picture_decoder())
+            self.decoders["picture"] = Decoder(("recipe",), self._picture_decoder())
         if config.image_to_recipe:
             self.ingredient_head = perceptron(
                 "ingredient_head", (size, 512, 256, spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID)
@@ -375,7 +375,9 @@ class ACME(RetrievalModel):
             weights["ingredients_class"] = config.translation_weight
             embedding = keras.Input((size,), name="embedding")
             probabilities = keras.layers.Activation("sigmoid")(self.ingredient_head(embedding))
-            self.decoders["ingredients"] = Decoder("image", keras.Model(embedding, probabilities, name="ingredients"))
+            self.decoders["ingredients"] = Decoder(
+                ("image",), keras.Model(embedding, probabilities, name="ingredients")
+            )
 
         self.random = keras.random.SeedGenerator(name="random")
         self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
@@ -399,7 +401,7 @@ class ACME(RetrievalModel):
             condition = mean + ops.exp(0.5 * log_variance) * normal
             features |= {"mean": mean, "log_variance": log_variance}
             features["picture"] = self.generator([condition, noise], training=training)
-            features["real_picture"] = self._real_pictures(batch)
+            features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=not self.jit_compile)
         return features
 
     def losses_of(self, phase, features, batch, training):
@@ -465,16 +467,6 @@ class ACME(RetrievalModel):
             for name in side:
                 named[name] = named[name] * least / total
         return named
-
-    def _real_pictures(self, batch):
-        """Photos at the generator's size, float ``[batch, side, side, 3]`` in [-1, 1]."""
-        side, pictures = self.config.picture_size, batch[schema.IMAGE]
-        factor, rest = divmod(pictures.shape[1], side)
-        if rest == 0:
-            pictures = ops.average_pool(pictures, factor, factor)
-        else:  # XLA has no antialiased resizing
-            pictures = ops.image.resize(pictures, (side, side), antialias=not self.jit_compile)
-        return ops.clip(pictures / 127.5 - 1.0, -1.0, 1.0)
 
     def _picture_decoder(self):
         """Embedding → picture in [0, 255] at the mean of its condition, without noise: the same picture every time."""

@@ -76,12 +76,15 @@ class Phase:
         weights: loss name → weight. These losses, weighted and added, are what the phase minimises.
         parts: layers and models whose trainable variables the phase changes; no other variable changes.
         optimizer: its settings.
+        together: whether it moves together with the last phase, on the same recorded forward pass and on the same
+            losses, weighted its own way (R2GAN's generator); otherwise it is an adversary and moves first.
     """
 
     name: str
     weights: Mapping[str, float]
     parts: tuple[keras.layers.Layer, ...]
     optimizer: OptimizerConfig
+    together: bool = False
 
     @property
     def variables(self) -> list:
@@ -104,11 +107,11 @@ class Decoder:
     """A network that reads something back from an embedding, e.g. a picture from a recipe's.
 
     Attributes:
-        source: the encoder whose embedding it takes.
+        sources: the encoders whose embeddings it takes, the usual one first.
         network: float ``[batch, dim]`` → its output.
     """
 
-    source: str
+    sources: tuple[str, ...]
     network: keras.Model
 
 
@@ -120,7 +123,7 @@ class RetrievalModel(keras.Model):
     - ``encoders``: dict name → functional ``keras.Model`` from a dict of features to float ``[batch, embedding_size]``;
     - ``decoders``: dict name → :class:`Decoder`, possibly empty;
     - ``phases``: tuple of :class:`Phase`. The last one is the encoders' own; those before it are adversaries, which
-      see the same features without their gradient and move first;
+      see the same features without their gradient and move first, unless they move together with the last;
     - ``distance``: a name of :data:`kfood.distances.DISTANCES`;
 
     and ends it with ``self.build()``.
@@ -162,8 +165,14 @@ class RetrievalModel(keras.Model):
         raise NotImplementedError
 
     def losses_of(self, phase: str, features: Mapping[str, Any], batch: Mapping[str, Any], training: bool) -> dict:
-        """The named scalar losses of one phase."""
+        """The named scalar losses of one adversary, or of the last phase and those that move together with it."""
         raise NotImplementedError
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by ``fit`` before each epoch, counted from 0: for schedules of a paper's own."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Called by ``fit`` after each epoch, before any callback: for what is solved rather than descended to."""
 
     # What follows from it
 
@@ -171,7 +180,7 @@ class RetrievalModel(keras.Model):
         """Every named loss of a batch, adversaries' included, each a scalar and unweighted."""
         features = self.embed(batch, training)
         named: dict = {}
-        for phase in self.phases:
+        for phase in [*self._adversaries, self.phases[-1]]:
             named |= self.losses_of(phase.name, features, batch, training)
         return named
 
@@ -233,56 +242,94 @@ class RetrievalModel(keras.Model):
         """Running means of the named losses."""
         return list(self.loss_means.values())
 
+    def fit(self, *args, callbacks=None, **kwargs):
+        """As ``keras.Model.fit``, with :meth:`begin_epoch` and :meth:`end_epoch` around each epoch."""
+        return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
+
     def train_step(self, data):
-        """Adversaries move first on features without gradient, then the encoders on the same features."""
-        batch = _inputs(data)
-        *adversaries, main = self.phases
+        """Adversaries move first on features without gradient, then the others on the same features."""
+        batch = batch_of(data)
+        main = self.phases[-1]
+        joint = [phase for phase in self.phases if phase.together or phase is main]
 
         def play(features):
-            return [self._move(phase, features, batch) for phase in adversaries]
+            return [self._move(phase, features, batch) for phase in self._adversaries]
 
-        def objective(features):
-            return self._objective(main, features, batch)
+        def objectives(features):
+            named = self.losses_of(main.name, features, batch, training=True)
+            return [self._scaled(phase, named) for phase in joint], named
 
         moved, own, gradients = backend.gradients_after(
-            lambda: self.embed(batch, training=True), play, objective, main.variables
+            lambda: self.embed(batch, training=True), play, objectives, [phase.variables for phase in joint]
         )
-        self.optimizers[main.name].apply(gradients, main.variables)
-        return self._log([*moved, own], main)
+        for phase, gradient in zip(joint, gradients, strict=True):
+            self.optimizers[phase.name].apply(gradient, phase.variables)
+        return self._log([*moved, own])
 
     def test_step(self, data):
         """The same losses without a move."""
-        batch = _inputs(data)
-        features = self.embed(batch, training=False)
-        named = [self.losses_of(phase.name, features, batch, training=False) for phase in self.phases]
-        return self._log(named, self.phases[-1])
+        return self._log([self.compute_losses(batch_of(data), training=False)])
 
     def get_config(self):
         """Config and spec as plain dicts."""
         return {"config": dataclasses.asdict(self.config), "spec": dataclasses.asdict(self.spec), "name": self.name}
 
+    @property
+    def _adversaries(self):
+        return [phase for phase in self.phases[:-1] if not phase.together]
+
     def _move(self, phase, features, batch):
-        named, gradients = backend.gradients(lambda: self._objective(phase, features, batch), phase.variables)
+        def objective():
+            named = self.losses_of(phase.name, features, batch, training=True)
+            return self._scaled(phase, named), named
+
+        named, gradients = backend.gradients(objective, phase.variables)
         self.optimizers[phase.name].apply(gradients, phase.variables)
         return named
 
-    def _objective(self, phase, features, batch):
-        named = self.losses_of(phase.name, features, batch, training=True)
-        return self.optimizers[phase.name].scale_loss(_weighted(named, phase)), named
+    def _scaled(self, phase, named):
+        return self.optimizers[phase.name].scale_loss(_weighted(named, phase))
 
-    def _log(self, named, main):
-        for losses in named:
-            for name, value in losses.items():
-                self.loss_means[name].update_state(value)
-        self.loss_means["loss"].update_state(_weighted(named[-1], main))
+    def _log(self, named):
+        values = {name: value for losses in named for name, value in losses.items()}
+        for name, value in values.items():
+            self.loss_means[name].update_state(value)
+        self.loss_means["loss"].update_state(_weighted(values, self.phases[-1]))
         return {name: mean.result() for name, mean in self.loss_means.items()}
 
 
+class _Epochs(keras.callbacks.Callback):
+    """Tells the model where an epoch begins and ends."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.begin_epoch(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.end_epoch(epoch)
+
+
 def _weighted(named, phase):
-    return sum((phase.weights[name] * ops.cast(value, "float32") for name, value in named.items()), start=0.0)
+    return sum((weight * ops.cast(named[name], "float32") for name, weight in phase.weights.items()), start=0.0)
 
 
-def _inputs(data):
+def real_pictures(batch: Mapping[str, Any], side: int, antialias: bool):
+    """The batch's photos as a generator's: float ``[batch, side, side, 3]`` in [-1, 1].
+
+    Args:
+        batch: holds ``image``, in [0, 255].
+        side: of a generated picture.
+        antialias: for a side that does not divide the photo's; XLA has no antialiased resizing.
+    """
+    pictures = batch[schema.IMAGE]
+    factor, rest = divmod(pictures.shape[1], side)
+    if rest == 0:
+        pictures = ops.average_pool(pictures, factor, factor)
+    else:
+        pictures = ops.image.resize(pictures, (side, side), antialias=antialias)
+    return ops.clip(pictures / 127.5 - 1.0, -1.0, 1.0)
+
+
+def batch_of(data):
     """The dict of features, from a dataset of dicts or of (dict,) or (dict, target) tuples."""
     return data if isinstance(data, Mapping) else data[0]
 

@@ -1,0 +1,31 @@
+"""Canonical correlation analysis, :mod:`kfood.models.baselines`.
+
+Expected on Recipe1M, 1,000 pairs, with ImageNet and word2vec features (R2GAN's Table 1; not reproduced here): MedR
+15.7 / 24.8, R@1 14.0 / 9.0, R@5 32.0 / 24.0, R@10 43.0 / 35.0.
+"""
+
+from kfood.configs import Experiment
+from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC
+from kfood.data.images import Augmentation
+from kfood.models.baselines import CCAConfig
+from kfood.training import TrainingConfig
+
+_ONCE = TrainingConfig(epochs=1, augmentation=Augmentation(flip=False, crop_area=(1.0, 1.0)))
+"""One pass over photos as evaluation sees them."""
+
+
+def published() -> Experiment:
+    """ImageNet features of ResNet-50."""
+    return Experiment(model=CCAConfig(), spec=PUBLISHED_SPEC, training=_ONCE)
+
+
+def small() -> Experiment:
+    """For a CPU: features of a random small backbone, unless ``image_encoder.weights`` names trained ones."""
+    return Experiment(
+        model=CCAConfig(image_encoder=SMALL_IMAGE, word_size=128, embedding_size=64, ridge=0.1),
+        spec=SMALL_SPEC,
+        training=_ONCE,
+    )
+
+
+VARIANTS: dict[str, dict] = {}

@@ -1,0 +1,33 @@
+"""What the recipe models' presets share, so that their rows of a table differ in the method alone."""
+
+from kfood import schema
+from kfood.data.images import Augmentation
+from kfood.layers.image import ImageEncoderConfig
+from kfood.layers.recipe import RecipeEncoderConfig
+from kfood.training import TrainingConfig
+
+PUBLISHED_SPEC = schema.RecipeSpec(
+    image_size=224, ingredients=20, ingredient_words=1, ingredient_unit="name", instructions=20
+)
+"""As JNE, AdaMine, R2GAN and ACME read a recipe: 20 ingredient names and 20 instructions, no title."""
+
+SMALL_IMAGE = ImageEncoderConfig(backbone="small", weights="", widths=(32, 64, 128, 256))
+SMALL_RECIPE = RecipeEncoderConfig(
+    word_size=64,
+    ingredient_units=64,
+    word_units=48,
+    instruction_units=96,
+    bag_of_words=True,
+    dropout=0.2,
+    part_dropout=0.2,
+    word_dropout=0.2,
+)
+SMALL_SPEC = schema.RecipeSpec(
+    image_size=96, ingredients=16, ingredient_words=8, instructions=10, instruction_words=16, title_words=8
+)
+SMALL_TRAINING = TrainingConfig(
+    epochs=14,
+    batch_size=64,
+    augmentation=Augmentation(crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2),
+)
+"""For a CPU, learning from scratch and from any text; ``SMALL_*`` belong together."""

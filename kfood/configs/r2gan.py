@@ -1,0 +1,57 @@
+"""R2GAN (Zhu et al. 2019), :mod:`kfood.models.r2gan`.
+
+Expected of ``published`` on Recipe1M, test split, 10 subsets of 1,000 (its Table 1; not reproduced here, see README):
+image → recipe MedR 2.0, R@1/5/10 39.1/71.0/81.7; recipe → image 2.0, 40.6/72.6/83.3::
+
+    kfood prepare recipe1m --source RECIPE1M --out DATA
+    kfood train r2gan --data DATA --run RUN --preset published
+    kfood evaluate RUN --data DATA --gallery 1000 --subsets 10
+"""
+
+from kfood.configs import Experiment
+from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
+from kfood.models.base import OptimizerConfig
+from kfood.models.r2gan import R2GANConfig
+from kfood.training import TrainingConfig
+
+
+def published() -> Experiment:
+    """Section 4.1 of the paper."""
+    return Experiment(
+        model=R2GANConfig(),
+        spec=PUBLISHED_SPEC,
+        training=TrainingConfig(epochs=100, batch_size=128, freeze_image_epochs=20),
+    )
+
+
+def small() -> Experiment:
+    """For a CPU: every mechanism of the paper on 96-pixel photos and 32-pixel thumbnails, learning from scratch."""
+    return Experiment(
+        model=R2GANConfig(
+            image_encoder=SMALL_IMAGE,
+            recipe_encoder=SMALL_RECIPE,
+            embedding_size=256,
+            negatives="all",
+            semantic_weight=0.05,
+            pixel_weight=20.0,
+            generator_reconstruction_weight=50.0,
+            generator_objective="non_saturating",
+            picture_size=32,
+            generator_width=32,
+            discriminator_width=16,
+            optimizer=OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1),
+            gan_optimizer=OptimizerConfig(1e-3, beta_1=0.5, schedule="cosine"),
+        ),
+        spec=SMALL_SPEC,
+        training=SMALL_TRAINING,
+    )
+
+
+VARIANTS = {
+    "GAN*": {"second_discriminator": "real"},
+    "GAN": {"second_discriminator": "none"},
+    "R2GAN-Semantic": {"semantic": False},
+    "Semantic only": {"adversarial": False, "picture_ranking": False},
+    "R2GAN-": {"picture_ranking": False},
+}
+"""The rows of the paper's Table 2 beside the full model, as changes to it."""

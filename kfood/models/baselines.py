@@ -1,0 +1,499 @@
+r"""What every recipe paper compares with, and what a user would try first, on the contract of the papers' models.
+
+- :class:`CCA`: canonical correlation analysis of frozen features, in closed form (Hotelling 1936).
+- :class:`JNE`: Salvador et al., Learning Cross-modal Embeddings for Cooking Recipes and Food Images, CVPR 2017.
+- :class:`AdaMine`: Carvalho et al., Cross-Modal Retrieval in the Cooking Context, SIGIR 2018.
+- :class:`TwoTower`: symmetric in-batch softmax with a learned temperature (CLIP: Radford et al. 2021).
+
+The last three differ in one method, their losses; encoders, cosine distance and training are the same.
+
+=========  ==========================================  ==========================================================
+model      loss                                        function
+=========  ==========================================  ==========================================================
+JNE        cosine loss of pairs, α = 0.1               :func:`~kfood.losses.ranking.mismatched_pairs`
+JNE        semantic regularisation, weight 0.02        :func:`~kfood.losses.reconstruction.classes`
+AdaMine    instance triplets, α = 0.3, adaptive        :func:`~kfood.losses.ranking.all_triplets`
+AdaMine    semantic triplets, λ = 0.3, adaptive        :func:`~kfood.losses.ranking.class_triplets`
+two-tower  cross-entropy over the batch's cosines      :func:`~kfood.losses.ranking.symmetric_cross_entropy`
+CCA        none: the projections are solved for        :func:`canonical_projections`
+=========  ==========================================  ==========================================================
+
+Where they depart from their papers:
+
+- JNE draws a matching recipe with probability 0.2 and another one otherwise; here each batch gives the expectation of
+  that draw over all its pairs. The two embeddings share one classifier, as in the paper.
+- AdaMine's released code draws one item of the anchor's class and a limited number of others; here every triplet of the
+  batch counts, which is what its Eq. 3 to 5 say.
+- CCA's features are those of frozen networks, as in the papers: the image backbone (pretrained weights if
+  ``image_encoder.weights`` names them, else a random one) and the mean word vectors of title, ingredients and
+  instructions. The word vectors are random and fixed, which keeps the geometry of word counts.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from kfood import distances, schema
+from kfood.layers.image import ImageEncoderConfig, backbone
+from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
+from kfood.layers.towers import unit_encoders
+from kfood.losses import ranking, reconstruction
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of
+
+
+@dataclasses.dataclass(frozen=True)
+class JNEConfig:
+    """Settings of JNE; the defaults are the paper's and its code's.
+
+    Attributes:
+        image_encoder: ResNet-50.
+        recipe_encoder: bi-LSTM over ingredients, LSTM over instructions.
+        embedding_size: 1,024.
+        margin: α of the cosine loss (0.1).
+        positive_share: chance of drawing a matching pair (0.2).
+        semantic_weight: λ of the semantic regularisation (0.02); the cosine loss has the rest of 1.
+        optimizer: Adam.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
+    embedding_size: int = 1024
+    margin: float = 0.1
+    positive_share: float = 0.2
+    semantic_weight: float = 0.02
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaMineConfig:
+    """Settings of AdaMine; the defaults are the paper's.
+
+    Attributes:
+        image_encoder: ResNet-50.
+        recipe_encoder: bi-LSTM over ingredients, LSTM over instructions.
+        embedding_size: 1,024.
+        margin: α of both triplet losses (0.3).
+        semantic_weight: λ of the semantic triplets (0.3).
+        optimizer: Adam.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
+    embedding_size: int = 1024
+    margin: float = 0.3
+    semantic_weight: float = 0.3
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoTowerConfig:
+    """Settings of the two-tower model.
+
+    Attributes:
+        image_encoder: as the other recipe models'.
+        recipe_encoder: likewise.
+        embedding_size: width.
+        temperature: at the start; it is learned.
+        optimizer: Adam.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
+    embedding_size: int = 1024
+    temperature: float = 0.07
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: expected a positive number, received {self.temperature}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CCAConfig:
+    """Settings of CCA.
+
+    Attributes:
+        image_encoder: whose frozen, pooled backbone gives the picture's features.
+        word_size: width of a fixed random word vector.
+        embedding_size: number of canonical components kept.
+        ridge: added to the diagonal of both covariances, as a share of its mean.
+        optimizer: of nothing; the projections are solved for.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    word_size: int = 300
+    embedding_size: int = 256
+    ridge: float = 0.1
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    def __post_init__(self):
+        if not self.ridge > 0:
+            raise ValueError(f"ridge: expected a positive number, received {self.ridge}.")
+
+
+class _JointEmbedding(RetrievalModel):
+    """Two encoders, cosine distance, one phase; a subclass says which losses with which weights."""
+
+    def __init__(self, config, spec, name, **kwargs):
+        super().__init__(config, spec, name=name, **kwargs)
+        config = self.config
+        self.distance = "cosine"
+        self.encoders = unit_encoders(self.spec, config.image_encoder, config.recipe_encoder, config.embedding_size)
+        weights, heads = self._terms()
+        self.phases = (Phase("encoders", weights, (*self.encoders.values(), *heads), config.optimizer),)
+        self.build()
+
+    def _terms(self) -> tuple[dict[str, float], tuple[keras.layers.Layer, ...]]:
+        """Weights by loss name, and layers trained beside the encoders."""
+        raise NotImplementedError
+
+    def embed(self, batch, training):
+        """Both embeddings."""
+        return self(batch, training=training)
+
+
+@keras.saving.register_keras_serializable("kfood")
+class JNE(_JointEmbedding):
+    """Joint neural embedding: cosine loss of pairs and semantic regularisation (Salvador et al. 2017, section 4).
+
+    Args:
+        config: :class:`JNEConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+    """
+
+    config_class = JNEConfig
+
+    def __init__(self, config=JNEConfig(), spec=schema.RecipeSpec(), name="jne", **kwargs):  # noqa: B008 (frozen)
+        super().__init__(config, spec, name, **kwargs)
+
+    def _terms(self):
+        self.classifier = keras.layers.Dense(self.spec.classes, dtype="float32", name="classifier")
+        self.classifier.build((None, self.config.embedding_size))
+        share = self.config.semantic_weight
+        return {"pairs": 1.0 - share, "semantic": share}, (self.classifier,)
+
+    def losses_of(self, phase, features, batch, training):
+        """``pairs`` and ``semantic``."""
+        image, recipe = features["image"], features["recipe"]
+        cosines = 1.0 - distances.cosine(image, recipe)
+        semantic = (
+            reconstruction.classes(self.classifier(side), batch[schema.CLASS_ID], schema.BACKGROUND_CLASS)
+            for side in (image, recipe)
+        )
+        return {
+            "pairs": ranking.mismatched_pairs(cosines, self.config.margin, self.config.positive_share),
+            "semantic": sum(semantic),
+        }
+
+
+@keras.saving.register_keras_serializable("kfood")
+class AdaMine(_JointEmbedding):
+    """Instance and semantic triplets, each divided by how many of them are active (Carvalho et al. 2018, section 3).
+
+    Args:
+        config: :class:`AdaMineConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+    """
+
+    config_class = AdaMineConfig
+
+    def __init__(self, config=AdaMineConfig(), spec=schema.RecipeSpec(), name="adamine", **kwargs):  # noqa: B008
+        super().__init__(config, spec, name, **kwargs)
+
+    def _terms(self):
+        return {"instance": 1.0, "semantic": self.config.semantic_weight}, ()
+
+    def losses_of(self, phase, features, batch, training):
+        """``instance`` and ``semantic``, each the sum over both directions."""
+        between = distances.cosine(features["image"], features["recipe"])
+        labels, margin = batch[schema.CLASS_ID], self.config.margin
+        same = ops.eye(ops.shape(labels)[0], dtype="bool")
+        sides = (between, ops.transpose(between))
+        return {
+            "instance": sum(ranking.all_triplets(side, same, margin, adaptive=True) for side in sides),
+            "semantic": sum(ranking.class_triplets(side, labels, schema.BACKGROUND_CLASS, margin) for side in sides),
+        }
+
+
+@keras.saving.register_keras_serializable("kfood")
+class TwoTower(_JointEmbedding):
+    """Symmetric cross-entropy over the batch's cosines with a learned temperature (Radford et al. 2021, Figure 3).
+
+    Args:
+        config: :class:`TwoTowerConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+    """
+
+    config_class = TwoTowerConfig
+
+    def __init__(self, config=TwoTowerConfig(), spec=schema.RecipeSpec(), name="two_tower", **kwargs):  # noqa: B008
+        super().__init__(config, spec, name, **kwargs)
+
+    def _terms(self):
+        self.temperature = Temperature(self.config.temperature, dtype="float32", name="temperature")
+        self.temperature.build()
+        return {"contrastive": 1.0}, (self.temperature,)
+
+    def losses_of(self, phase, features, batch, training):
+        """``contrastive``."""
+        cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
+        return {"contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines))}
+
+
+@keras.saving.register_keras_serializable("kfood")
+class Temperature(keras.layers.Layer):
+    """Divides similarities by a learned temperature, which is held at 0.01 at least (Radford et al. 2021, section 2.5).
+
+    Args:
+        start: temperature before training.
+    """
+
+    def __init__(self, start, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def build(self, shape=None):
+        """Its logarithm is what is learned."""
+        start = keras.initializers.Constant(-float(ops.log(self.start)))
+        self.log_scale = self.add_weight(shape=(), initializer=start, name="log_scale")
+        self.built = True
+
+    def call(self, similarities):
+        """Float of any shape to the same."""
+        return similarities * ops.exp(ops.minimum(self.log_scale, ops.log(100.0)))
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"start": self.start}
+
+
+# CCA.
+
+
+def canonical_projections(xx, yy, xy, size, ridge):
+    """The pairs of directions in which two centred feature sets correlate most.
+
+    ``A = Cxx^-½ U``, ``B = Cyy^-½ V`` for the singular value decomposition ``Cxx^-½ Cxy Cyy^-½ = U S Vᵀ``, with
+    ``ridge`` times its mean added to the diagonal of ``Cxx`` and ``Cyy``.
+
+    Args:
+        xx: float ``[p, p]``, covariance of x.
+        yy: float ``[q, q]``, covariance of y.
+        xy: float ``[p, q]``, covariance of x with y.
+        size: number of pairs kept; at most ``min(p, q)``.
+        ridge: share of the diagonal's mean.
+
+    Returns:
+        A float ``[p, size]``, B float ``[q, size]``, correlations float ``[size]`` from the highest.
+    """
+
+    def whitening(covariance):
+        width = covariance.shape[0]
+        values, vectors = ops.linalg.eigh(covariance + ridge * ops.trace(covariance) / width * ops.eye(width))
+        # Features that never vary have no covariance at all: the floor keeps them at 0 instead of 0 / 0.
+        return ops.matmul(vectors / ops.sqrt(ops.maximum(values, 1e-12)), ops.transpose(vectors))
+
+    white_x, white_y = whitening(xx), whitening(yy)
+    left, correlations, right = ops.linalg.svd(ops.matmul(ops.matmul(white_x, xy), white_y), full_matrices=False)
+    return (
+        ops.matmul(white_x, left[:, :size]),
+        ops.matmul(white_y, ops.transpose(right)[:, :size]),
+        correlations[:size],
+    )
+
+
+@keras.saving.register_keras_serializable("kfood")
+class CCA(RetrievalModel):
+    """Canonical correlation analysis on frozen features: one pass over the data, then the projections are solved for.
+
+    ``fit`` with one epoch is all there is to it; each epoch starts anew. Embeddings are L2-normalised and compared by
+    cosine.
+
+    Args:
+        config: :class:`CCAConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+
+    Raises:
+        ValueError: more components than features.
+    """
+
+    config_class = CCAConfig
+
+    def __init__(self, config=CCAConfig(), spec=schema.RecipeSpec(), name="cca", **kwargs):  # noqa: B008 (frozen)
+        super().__init__(config, spec, name=name, **kwargs)
+        config, spec = self.config, self.spec
+        self.distance = "cosine"
+        self.features = {"image": picture_features(spec, config), "recipe": recipe_features(spec, config)}
+        widths = {side: network.output_shape[-1] for side, network in self.features.items()}
+        if config.embedding_size > min(widths.values()):
+            raise ValueError(
+                f"embedding_size: expected at most {min(widths.values())}, the narrower side's number of features, "
+                f"received {config.embedding_size}."
+            )
+        self.projections = {side: Projection(config.embedding_size, name=f"{side}_projection") for side in widths}
+        self.encoders = {
+            side: keras.Model(
+                network.input,
+                keras.layers.UnitNormalization(dtype="float32", name="embedding")(
+                    self.projections[side](network.output)
+                ),
+                name=f"{side}_encoder",
+            )
+            for side, network in self.features.items()
+        }
+        for network in self.features.values():
+            network.trainable = False
+        self.moments = Moments(widths["image"], widths["recipe"], name="moments")
+        self.moments.build()
+        self.phases = (Phase("encoders", {"misfit": 1.0}, tuple(self.projections.values()), config.optimizer),)
+        self.build()
+
+    def embed(self, batch, training):
+        """Both embeddings; nothing here has a training mode."""
+        return self(batch, training=False)
+
+    def losses_of(self, phase, features, batch, training):
+        """``misfit``: the mean squared distance of paired embeddings, with the projections as they are."""
+        return {"misfit": ops.mean(ops.sum(ops.square(features["image"] - features["recipe"]), axis=1))}
+
+    def begin_epoch(self, epoch):
+        """Forgets the moments of the last epoch."""
+        self.moments.reset()
+
+    def train_step(self, data):
+        """Adds the batch's features to the moments."""
+        batch = batch_of(data)
+        self.moments(
+            *(self.features[side](_select(batch, self.features[side]), training=False) for side in self.features)
+        )
+        return self.test_step(data)
+
+    def end_epoch(self, epoch):
+        """Solves for the projections."""
+        means, (xx, yy, xy) = self.moments.means(), self.moments.covariances()
+        first, second, _ = canonical_projections(xx, yy, xy, self.config.embedding_size, self.config.ridge)
+        for projection, mean, matrix in zip(self.projections.values(), means, (first, second), strict=True):
+            projection.mean.assign(mean)
+            projection.matrix.assign(matrix)
+
+
+def picture_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
+    """Photo → the backbone's pooled features; float ``[batch, p]``."""
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(features)
+    return keras.Model(inputs, pooled, name="picture_features")
+
+
+def recipe_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
+    """Recipe → the mean word vector of each of its parts, joined; float ``[batch, q]``."""
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    parts = []
+    for name, received in inputs.items():
+        if name == schema.INSTRUCTION_VECTORS:
+            parts.append(keras.layers.GlobalAveragePooling1D(name=f"{name}_mean")(received))
+            continue
+        names = name == schema.INGREDIENTS and spec.ingredient_unit == "name"
+        table = keras.layers.Embedding(
+            spec.ingredient_vocabulary if names else spec.word_vocabulary,
+            config.word_size,
+            embeddings_initializer="random_normal",
+            name=f"{name}_vectors",
+        )
+        tokens = keras.layers.Reshape((1, -1))(received)
+        parts.append(TokenMean(dtype="float32", name=f"{name}_mean")(table(tokens), tokens)[:, 0])
+    return keras.Model(inputs, ops.concatenate(parts, axis=-1), name="recipe_features")
+
+
+@keras.saving.register_keras_serializable("kfood")
+class Projection(keras.layers.Layer):
+    """Features minus their mean, times a matrix; neither is trained by gradients.
+
+    Args:
+        size: width of the result.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, shape):
+        """Random until it is solved for: a matrix of zeros would have no direction to compare by cosine."""
+        self.mean = self.add_weight(shape=(shape[-1],), initializer="zeros", trainable=False, name="mean")
+        self.matrix = self.add_weight(
+            shape=(shape[-1], self.size), initializer="glorot_uniform", trainable=False, name="matrix"
+        )
+        self.built = True
+
+    def call(self, features):
+        """Float ``[batch, d]`` → float ``[batch, size]``."""
+        return ops.matmul(features - self.mean, self.matrix)
+
+    def compute_output_shape(self, shape):
+        """``[batch, size]``."""
+        return (shape[0], self.size)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"size": self.size}
+
+
+class Moments(keras.layers.Layer):
+    """Running sums of two sets of paired features, their squares and their products, batch by batch.
+
+    Sums are taken around the first batch's mean: squares of features far from 0 would lose the covariance in rounding.
+
+    Args:
+        first: width of x.
+        second: width of y.
+    """
+
+    def __init__(self, first, second, **kwargs):
+        super().__init__(**kwargs)
+        self.widths = (first, second)
+
+    def build(self):
+        """All sums are 0."""
+        x, y = self.widths
+
+        def zeros(name, *shape):
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.count = zeros("count")
+        self.origins = [zeros("origin_x", x), zeros("origin_y", y)]
+        self.sums = [zeros("sum_x", x), zeros("sum_y", y)]
+        self.products = [zeros("xx", x, x), zeros("yy", y, y), zeros("xy", x, y)]
+        self.built = True
+
+    def call(self, x, y):
+        """Adds float ``[batch, p]`` and float ``[batch, q]``."""
+        for origin, features in zip(self.origins, (x, y), strict=True):
+            origin.assign(ops.where(self.count > 0.0, origin, ops.mean(features, axis=0)))
+        x, y = x - self.origins[0], y - self.origins[1]
+        self.count.assign_add(ops.cast(ops.shape(x)[0], "float32"))
+        for total, features in zip(self.sums, (x, y), strict=True):
+            total.assign_add(ops.sum(features, axis=0))
+        for total, (a, b) in zip(self.products, ((x, x), (y, y), (x, y)), strict=True):
+            total.assign_add(ops.matmul(ops.transpose(a), b))
+
+    def reset(self):
+        """Forgets everything."""
+        for variable in (self.count, *self.origins, *self.sums, *self.products):
+            variable.assign(ops.zeros_like(variable))
+
+    def means(self):
+        """Means of x and y: float ``[p]``, float ``[q]``."""
+        return [origin + total / self.count for origin, total in zip(self.origins, self.sums, strict=True)]
+
+    def covariances(self):
+        """Covariances of x, of y, and of x with y."""
+        x, y = (total / self.count for total in self.sums)
+        return [
+            total / self.count - a[:, None] * b[None, :]
+            for total, (a, b) in zip(self.products, ((x, x), (y, y), (x, y)), strict=True)
+        ]
+
+
+def _select(batch, network):
+    return {name: batch[name] for name in network.input}

@@ -1,0 +1,189 @@
+"""The baselines: their losses against naive references, CCA against its definition, a learned temperature."""
+
+import keras
+import numpy as np
+import oracles
+import pytest
+from keras import ops
+from test_models_contract import make
+
+from kfood.losses import ranking
+from kfood.models import baselines
+from kfood.models.baselines import CCAConfig, TwoTowerConfig
+
+
+def _cosines(a, b):
+    return np.array([[1.0 - oracles.cosine_distance(x, y) for y in b] for x in a], "float32")
+
+
+def test_adaptive_triplets(rng):
+    anchors, gallery = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    between = 1.0 - _cosines(anchors, gallery)
+    terms = [max(0.0, between[i, i] - between[i, j] + 0.3) for i in range(4) for j in range(4) if i != j]
+    active = [term for term in terms if term > 0]
+    assert 0 < len(active) < len(terms)
+    got = float(ranking.all_triplets(between, np.eye(4, dtype=bool), 0.3, adaptive=True))
+    assert got == pytest.approx(sum(active) / len(active), rel=1e-5)
+    assert float(ranking.all_triplets(between - 9 * np.eye(4), np.eye(4, dtype=bool), 0.3, adaptive=True)) == 0.0
+
+
+def test_class_triplets(rng):
+    anchors, gallery = rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
+    labels = np.array([1, 2, 0, 1, 1, 2, 3], "int32")
+    between = 1.0 - _cosines(anchors, gallery)
+    for side, distances in (((anchors, gallery), between), ((gallery, anchors), between.T)):
+        expected = oracles.adaptive_class_triplets(*side, labels, 0, 0.3)
+        assert float(ranking.class_triplets(distances, labels, 0, 0.3)) == pytest.approx(expected, rel=1e-5)
+    assert float(ranking.class_triplets(between, np.arange(7, dtype="int32"), 0, 0.3)) == 0.0  # no two of one class
+
+
+def test_mismatched_pairs(rng):
+    images, recipes = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    got = float(ranking.mismatched_pairs(_cosines(images, recipes), 0.1, 0.2))
+    assert got == pytest.approx(oracles.jne_cosine_loss(images, recipes, 0.1, 0.2), rel=1e-5)
+
+
+def test_symmetric_cross_entropy(rng):
+    logits = rng.normal(size=(4, 4)).astype("float32")
+    got = float(ranking.symmetric_cross_entropy(logits))
+    assert got == pytest.approx(oracles.symmetric_cross_entropy(logits), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["jne", "adamine", "two_tower"])
+def test_the_model_computes_its_losses(name, tiny_spec, tiny_batch):
+    model = make(name, tiny_spec)
+    named = {key: float(value) for key, value in model.compute_losses(tiny_batch).items()}
+    image, recipe = (ops.convert_to_numpy(x) for x in model(tiny_batch).values())
+    labels = tiny_batch["class_id"]
+    if name == "jne":
+        expected = {
+            "pairs": oracles.jne_cosine_loss(image, recipe, 0.1, 0.2),
+            "semantic": sum(
+                oracles.cross_entropy(ops.convert_to_numpy(model.classifier(side)), labels, 0)
+                for side in (image, recipe)
+            ),
+        }
+    elif name == "adamine":
+        same = np.eye(8, dtype=bool)
+        instance = []
+        for a, b in ((image, recipe), (recipe, image)):
+            between = 1.0 - _cosines(a, b)
+            terms = np.maximum(np.diag(between)[:, None] - between + 0.3, 0)[~same]
+            instance.append(terms.sum() / (terms > 0).sum())
+        expected = {
+            "instance": sum(instance),
+            "semantic": oracles.adaptive_class_triplets(image, recipe, labels, 0, 0.3)
+            + oracles.adaptive_class_triplets(recipe, image, labels, 0, 0.3),
+        }
+    else:
+        expected = {"contrastive": oracles.symmetric_cross_entropy(_cosines(image, recipe) / 0.07)}
+    assert named == pytest.approx(expected, rel=1e-3)
+
+
+def test_jne_weights_make_one(tiny_spec):
+    assert dict(make("jne", tiny_spec, compiled=False).phases[-1].weights) == {"pairs": 0.98, "semantic": 0.02}
+
+
+def test_the_temperature_is_learned_and_bounded(rng):
+    layer = baselines.Temperature(0.07)
+    layer.build()
+    similarities = rng.uniform(-1, 1, (3, 3)).astype("float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(similarities)), similarities / 0.07, rtol=1e-4)
+    layer.log_scale.assign(20.0)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(similarities)), similarities * 100, rtol=1e-4)
+    with pytest.raises(ValueError, match="temperature: expected a positive number"):
+        TwoTowerConfig(temperature=0.0)
+
+
+# CCA
+
+
+def _related(rng, n=400):
+    """Two views of two hidden signals, one strong and one weak, among noise; means far from 0."""
+    hidden = rng.normal(size=(n, 2))
+    x = np.c_[hidden[:, 0] + 0.1 * rng.normal(size=n), 5 * rng.normal(size=(n, 2)), hidden[:, 1]] + [3, 0, -7, 1]
+    y = np.c_[rng.normal(size=n), 2 * hidden[:, 1] + 2 * rng.normal(size=n), -hidden[:, 0]] + [0, 50, 4]
+    return x.astype("float32"), y.astype("float32")
+
+
+def test_canonical_projections_match_the_definition(rng):
+    """The best correlation over all directions is found; the second is uncorrelated with the first."""
+    x, y = _related(rng)
+    xc, yc = x - x.mean(0), y - y.mean(0)
+    n = len(x)
+    a, b, correlations = (
+        ops.convert_to_numpy(m)
+        for m in baselines.canonical_projections(xc.T @ xc / n, yc.T @ yc / n, xc.T @ yc / n, 2, 1e-6)
+    )
+    u, v = xc @ a, yc @ b
+    np.testing.assert_allclose(np.cov(u.T, bias=True), np.eye(2), atol=2e-3)
+    np.testing.assert_allclose(np.cov(v.T, bias=True), np.eye(2), atol=2e-3)
+    measured = np.array([[np.corrcoef(u[:, i], v[:, j])[0, 1] for j in range(2)] for i in range(2)])
+    np.testing.assert_allclose(measured, np.diag(correlations), atol=2e-3)
+    assert correlations[0] > 0.98 > 0.8 > correlations[1] > 0.5
+    # No direction does better: the eigenvalues of Cxx^-1 Cxy Cyy^-1 Cyx are the squared correlations.
+    cov = np.cov(np.c_[x, y].T.astype(float), bias=True)
+    xx, xy, yy = cov[:4, :4], cov[:4, 4:], cov[4:, 4:]
+    eigenvalues = np.linalg.eigvals(np.linalg.solve(xx, xy) @ np.linalg.solve(yy, xy.T))
+    np.testing.assert_allclose(np.sqrt(np.sort(eigenvalues.real)[::-1][:2]), correlations, atol=2e-3)
+
+
+def test_moments_of_batches_are_moments_of_all(rng):
+    x, y = _related(rng)
+    x += 1000  # far from 0: plain sums of squares would lose the covariance in single precision
+    moments = baselines.Moments(4, 3)
+    moments.build()
+    for round_ in range(2):
+        moments.reset()
+        for start in (0, 64, 192):
+            stop = {0: 64, 64: 192, 192: 400}[start]
+            moments(ops.convert_to_tensor(x[start:stop]), ops.convert_to_tensor(y[start:stop]))
+        means = [ops.convert_to_numpy(m) for m in moments.means()]
+        covariances = [ops.convert_to_numpy(m) for m in moments.covariances()]
+        cov = np.cov(np.c_[x, y].T.astype(float), bias=True)
+        np.testing.assert_allclose(means[0], x.mean(0, dtype=float), rtol=1e-5, err_msg=str(round_))
+        np.testing.assert_allclose(means[1], y.mean(0, dtype=float), rtol=1e-4)
+        for got, expected in zip(covariances, (cov[:4, :4], cov[4:, 4:], cov[:4, 4:]), strict=True):
+            np.testing.assert_allclose(got, expected, atol=2e-2)
+
+
+def test_cca_is_solved_by_one_epoch_of_fit(tiny_spec, tiny_batch):
+    """After it, paired embeddings are nearer than they were, and are those of the closed form."""
+    model = make("cca", tiny_spec)
+    before = model.test_on_batch(tiny_batch, return_dict=True)["misfit"]
+    parts = [{key: value[rows] for key, value in tiny_batch.items()} for rows in (slice(0, 3), slice(3, 8))]
+    model.fit(((part,) for part in parts), epochs=1, steps_per_epoch=2, verbose=0)
+    assert model.test_on_batch(tiny_batch, return_dict=True)["misfit"] < 0.5 * before
+    x, y = (
+        ops.convert_to_numpy(network({name: tiny_batch[name] for name in network.input}, training=False))
+        for network in model.features.values()
+    )
+    xc, yc = x - x.mean(0), y - y.mean(0)
+    a, b, _ = baselines.canonical_projections(xc.T @ xc / 8, yc.T @ yc / 8, xc.T @ yc / 8, 4, 0.1)
+    got = model.predict(tiny_batch, verbose=0)
+    for side, features, matrix in (("image", xc, a), ("recipe", yc, b)):
+        expected = features @ ops.convert_to_numpy(matrix)
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        signs = np.sign(np.sum(expected * got[side], axis=0))  # a direction and its opposite are one solution
+        np.testing.assert_allclose(got[side], expected * signs, atol=5e-2)
+
+
+def test_cca_errors(tiny_spec):
+    with pytest.raises(ValueError, match="embedding_size: expected at most 8, the narrower side's"):
+        make("cca", tiny_spec, compiled=False, overrides=("embedding_size=9",))
+    with pytest.raises(ValueError, match="ridge: expected a positive number"):
+        CCAConfig(ridge=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jne", "adamine", "two_tower"])
+def test_overfits_a_handful_of_pairs(name, tiny_spec, tiny_batch):
+    keras.utils.set_random_seed(1)
+    model = make(name, tiny_spec, compiled=False)
+    model.compile()
+    for _ in range(200):
+        model.train_on_batch(tiny_batch)
+    embeddings = model.predict(tiny_batch, verbose=0)
+    cosines = embeddings["image"] @ embeddings["recipe"].T
+    assert np.array_equal(cosines.argmax(axis=1), np.arange(8))
+    assert np.array_equal(cosines.argmax(axis=0), np.arange(8))

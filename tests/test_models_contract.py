@@ -1,0 +1,217 @@
+"""What every model promises, tried on all of them: phases, the sign of each loss, saving, embeddings, precision."""
+
+import keras
+import numpy as np
+import pytest
+
+from kfood import backend
+from kfood.configs import experiment
+from kfood.models import MODELS
+from kfood.models.base import from_dict
+from kfood.training import _random_states
+
+ENCODERS = (
+    "image_encoder.widths=4,8",
+    "recipe_encoder.word_size=6",
+    "recipe_encoder.ingredient_units=4",
+    "recipe_encoder.word_units=3",
+    "recipe_encoder.instruction_units=5",
+    "recipe_encoder.dropout=0",
+    "recipe_encoder.word_dropout=0",
+    "recipe_encoder.part_dropout=0",
+    "embedding_size=16",
+)
+TINY = {
+    "acme": (
+        *ENCODERS,
+        "picture_size=16",
+        "picture_width=4",
+        "discriminator_width=4",
+        "condition_size=6",
+        "noise_size=4",
+        "mining_warmup_steps=0",
+    ),
+    "r2gan": (*ENCODERS, "picture_size=16", "generator_width=4", "discriminator_width=4", "negatives=mean"),
+    "cca": ("image_encoder.widths=4,8", "word_size=6", "embedding_size=4"),
+    "jne": ENCODERS,
+    "adamine": ENCODERS,
+    "two_tower": ENCODERS,
+}
+"""Overrides of ``small`` that make a model small enough for a test."""
+
+# A bias that cancels in a difference of two scores, and in a gradient.
+WITHOUT_GRADIENT = {"acme": ["critic"]}
+
+
+def make(name, spec, compiled=True, variant="", overrides=()):
+    """A tiny model."""
+    chosen = experiment(name, "small", variant, (*TINY[name], *overrides))
+    model = MODELS[name].load()(chosen.model, spec)
+    if compiled:
+        model.compile(run_eagerly=True)  # a step or two: quicker than tracing the graph
+    return model
+
+
+def snapshot(variables):
+    return [variable.numpy().copy() for variable in variables]
+
+
+@pytest.fixture(params=list(MODELS))
+def name(request):
+    return request.param
+
+
+def test_every_model_is_tried_here():
+    assert set(TINY) == set(MODELS)
+
+
+def test_each_phase_changes_exactly_its_own_variables(name, tiny_spec, tiny_batch):
+    model = make(name, tiny_spec)
+    for moving in model.phases:
+        for phase in model.phases:
+            model.optimizers[phase.name].learning_rate = 1e-2 if phase is moving else 0.0
+        own = {id(variable) for variable in moving.variables}
+        before = snapshot(model.trainable_variables)
+        model.train_on_batch(tiny_batch)
+        still = []
+        for variable, old in zip(model.trainable_variables, before, strict=True):
+            moved = bool(np.any(variable.numpy() != old))
+            if id(variable) in own:
+                still += [] if moved else [variable.path]
+            else:
+                assert not moved, f"phase {moving.name} moved {variable.path}"
+        if moving.name in WITHOUT_GRADIENT.get(name, []):
+            assert len(still) == 1
+            assert still[0].endswith("bias")
+        else:
+            assert still == [], moving.name
+
+
+def test_phases_share_no_variable_and_cover_the_model(name, tiny_spec):
+    model = make(name, tiny_spec, compiled=False)
+    sets = [{id(variable) for variable in phase.variables} for phase in model.phases]
+    assert sum(map(len, sets)) == len(set.union(*sets)) == len(model.trainable_variables)
+
+
+def test_a_step_against_each_term_alone_lowers_it(name, tiny_spec, tiny_batch):
+    import tensorflow as tf
+
+    model = make(name, tiny_spec)
+    states = snapshot(_random_states(model))
+
+    def terms():
+        for variable, state in zip(_random_states(model), states, strict=True):
+            variable.assign(state)
+        return model.compute_losses(tiny_batch)
+
+    tried = 0
+    for phase in model.phases:
+        if not phase.variables:
+            continue  # CCA is solved, not descended to
+        for term, weight in phase.weights.items():
+            assert weight > 0, term
+            start = snapshot(phase.variables)
+            before, gradients = backend.gradients(lambda term=term: (terms()[term],) * 2, phase.variables)
+            gradients = [
+                np.zeros_like(old) if gradient is None else tf.convert_to_tensor(gradient).numpy()
+                for old, gradient in zip(start, gradients, strict=True)
+            ]
+            norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradients))
+            assert norm > 0, term
+            for variable, old, gradient in zip(phase.variables, start, gradients, strict=True):
+                variable.assign(old - 1e-4 * gradient / norm)
+            assert float(terms()[term]) < float(before), term  # small: an adaptive mean jumps where a term gets to 0
+            for variable, old in zip(phase.variables, start, strict=True):
+                variable.assign(old)
+            tried += 1
+    assert tried > 0 or name == "cca"
+
+
+def test_logs_name_every_loss_and_add_up(name, tiny_spec, tiny_batch):
+    model = make(name, tiny_spec)
+    logs = model.test_on_batch(tiny_batch, return_dict=True)
+    assert set(logs) == {"loss", *(term for phase in model.phases for term in phase.weights)}
+    assert all(np.isfinite(value) for value in logs.values())
+    main = model.phases[-1].weights
+    assert logs["loss"] == pytest.approx(sum(weight * logs[term] for term, weight in main.items()), rel=1e-4)
+    assert set(model.train_on_batch(tiny_batch, return_dict=True)) == set(logs)
+
+
+def test_embeddings_are_normalised_and_independent_of_the_batch(name, tiny_spec, tiny_batch):
+    model = make(name, tiny_spec)
+    model.train_on_batch(tiny_batch)
+    both = model.predict(tiny_batch, verbose=0)
+    assert set(both) == set(model.encoders)
+    for side, encoder in model.encoders.items():
+        assert both[side].shape == (8, model.embedding_size)
+        np.testing.assert_allclose(np.linalg.norm(both[side], axis=1), 1.0, rtol=1e-5)
+        alone = encoder.predict_on_batch({key: tiny_batch[key][2:3] for key in encoder.input})
+        np.testing.assert_allclose(alone, both[side][2:3], atol=1e-5)
+    assert set(model.predict({"image": tiny_batch["image"]}, verbose=0)) == {"image"}
+
+
+def test_save_load_and_train_on_gives_the_same_weights(name, tiny_spec, tiny_batch, tmp_path):
+    """Every optimizer's state included; the random states of noise are set equal by hand."""
+    model = make(name, tiny_spec)
+    model.train_on_batch(tiny_batch)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one, other in zip(_random_states(model), _random_states(loaded), strict=True):
+        other.assign(one)
+    assert {key: int(o.iterations) for key, o in loaded.optimizers.items()} == {
+        key: int(o.iterations) for key, o in model.optimizers.items()
+    }
+    for each in (model, loaded):
+        each.train_on_batch(tiny_batch)
+    assert len(model.weights) == len(loaded.weights) > 0
+    for one, other in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
+
+
+def test_a_model_that_was_never_called_saves(name, tiny_spec, tmp_path):
+    models = [make(name, tiny_spec, compiled=False) for _ in range(2)]
+    models[0].save_weights(tmp_path / "w.weights.h5")
+    models[1].load_weights(tmp_path / "w.weights.h5")
+    for one, two in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_embeds_in_float32(name, tiny_spec, tiny_batch, precision):
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = make(name, tiny_spec)
+        logs = model.train_on_batch(tiny_batch, return_dict=True)
+        embeddings = model.predict(tiny_batch, verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert all(np.isfinite(value) for value in logs.values())
+    assert {str(array.dtype) for array in embeddings.values()} == {"float32"}
+    scaled = [isinstance(o, keras.optimizers.LossScaleOptimizer) for o in model.optimizers.values()]
+    assert all(scaled) if precision == "mixed_float16" else not any(scaled)
+
+
+def test_pictures_read_back_from_embeddings(name, tiny_spec, rng):
+    """Another embedding, another picture; the same one, the same picture."""
+    model = make(name, tiny_spec, compiled=False)
+    if "picture" not in model.decoders:
+        pytest.skip(f"{name} makes no pictures")
+    decoder = model.decoders["picture"]
+    assert set(decoder.sources) <= set(model.encoders)
+    embeddings = rng.normal(size=(3, 16)).astype("float32")
+    pictures = decoder.network.predict_on_batch(embeddings)
+    assert pictures.shape == (3, 16, 16, 3)
+    assert 0.0 <= pictures.min() <= pictures.max() <= 255.0
+    np.testing.assert_array_equal(pictures, decoder.network.predict_on_batch(embeddings))
+    np.testing.assert_allclose(pictures[::-1], decoder.network.predict_on_batch(embeddings[::-1]), atol=1e-3)
+    assert np.abs(pictures[0] - pictures[1]).mean() > 1e-3
+
+
+def test_every_preset_and_variant_can_be_named(name):
+    import importlib
+
+    for variant in ("", *importlib.import_module(f"kfood.configs.{name}").VARIANTS):
+        for preset in ("published", "small"):
+            chosen = experiment(name, preset, variant)
+            assert from_dict(type(chosen.model), {}) is not None
+            assert isinstance(chosen.model, MODELS[name].load().config_class)
