@@ -22,7 +22,7 @@ def published() -> Experiment:
 def small() -> Experiment:
     """For a CPU: features of a random small backbone, unless ``image_encoder.weights`` names trained ones."""
     return Experiment(
-        model=CCAConfig(image_encoder=SMALL_IMAGE, word_size=128, embedding_size=64, ridge=0.1),
+        model=CCAConfig(image_encoder=SMALL_IMAGE, word_size=128, embedding_size=64, ridge=10.0),
         spec=SMALL_SPEC,
         training=_ONCE,
     )

@@ -117,7 +117,7 @@ class CCAConfig:
         image_encoder: whose frozen, pooled backbone gives the picture's features.
         word_size: width of a fixed random word vector.
         embedding_size: number of canonical components kept.
-        ridge: added to the diagonal of both covariances, as a share of its mean.
+        ridge: added to the diagonal of both covariances, in units of its mean.
         optimizer: of nothing; the projections are solved for.
     """
 
@@ -282,7 +282,7 @@ def canonical_projections(xx, yy, xy, size, ridge):
         yy: float ``[q, q]``, covariance of y.
         xy: float ``[p, q]``, covariance of x with y.
         size: number of pairs kept; at most ``min(p, q)``.
-        ridge: share of the diagonal's mean.
+        ridge: in units of the diagonal's mean.
 
     Returns:
         A float ``[p, size]``, B float ``[q, size]``, correlations float ``[size]`` from the highest.
@@ -307,8 +307,8 @@ def canonical_projections(xx, yy, xy, size, ridge):
 class CCA(RetrievalModel):
     """Canonical correlation analysis on frozen features: one pass over the data, then the projections are solved for.
 
-    ``fit`` with one epoch is all there is to it; each epoch starts anew. Embeddings are L2-normalised and compared by
-    cosine.
+    ``fit`` with one epoch is all there is to it; each epoch starts anew. Each component is weighted by its correlation
+    (Gong et al. 2014, section 3.4), embeddings are L2-normalised and compared by cosine.
 
     Args:
         config: :class:`CCAConfig`, or the same as a dict.
@@ -372,10 +372,10 @@ class CCA(RetrievalModel):
     def end_epoch(self, epoch):
         """Solves for the projections."""
         means, (xx, yy, xy) = self.moments.means(), self.moments.covariances()
-        first, second, _ = canonical_projections(xx, yy, xy, self.config.embedding_size, self.config.ridge)
-        for projection, mean, matrix in zip(self.projections.values(), means, (first, second), strict=True):
+        *matrices, correlations = canonical_projections(xx, yy, xy, self.config.embedding_size, self.config.ridge)
+        for projection, mean, matrix in zip(self.projections.values(), means, matrices, strict=True):
             projection.mean.assign(mean)
-            projection.matrix.assign(matrix)
+            projection.matrix.assign(matrix * correlations)
 
 
 def picture_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:

@@ -1,0 +1,116 @@
+"""Losses on a whole ranking, Smooth-AP and PNP, and the walk over positives that keeps such losses out of [n, n, n].
+
+An average precision compares each positive of an anchor with every other item: ``[n, n, n]`` numbers, 256 GB at
+n = 4,096. :func:`over_positives` takes one positive of each anchor at a time, so that memory is that of a few
+``[n, n]`` matrices however many positives there are, and time grows with their number: exact, forward and backward.
+"""
+
+import keras
+from keras import ops
+
+from kfood import backend, distances, miners
+
+
+def over_positives(term, matrix, labels):
+    """Sum over each anchor's positives of what ``term`` makes of that positive and the anchor's row.
+
+    The gradient is computed on the way, step by step, and attached to the value: right to the first order, and not for
+    differentiating twice. ``term`` must reach what it differentiates through ``matrix`` alone.
+
+    Args:
+        term: function (``matrix``, float ``[n, 1]``: its entry for the positive of each anchor) → float ``[n]``, in
+            which entry i depends on row i alone. It must be finite for any entry, also where there is no such positive.
+        matrix: float ``[n, n]``, anchors × items: distances or similarities.
+        labels: int ``[n]``.
+
+    Returns:
+        float ``[n]``.
+    """
+    steps, item = miners.one_at_a_time(labels)
+    still = ops.stop_gradient(matrix)
+
+    def one(k, values):
+        index, exists = item(k)
+        return ops.where(exists, term(values, ops.take_along_axis(values, index[:, None], axis=1)), 0.0)
+
+    def step(k, sums, slopes):
+        slope = backend.input_gradient(lambda values: one(k, values), still)
+        return k + 1, sums + one(k, still), slopes + slope
+
+    start = (ops.ones((), "int32"), ops.zeros_like(still[:, 0]), ops.zeros_like(still))
+    _, sums, slopes = ops.while_loop(lambda k, *_: k <= steps, step, start)
+    return sums + ops.sum(ops.stop_gradient(slopes) * (matrix - still), axis=1)
+
+
+def smooth_ap(embeddings, labels, temperature=0.01):
+    """Smooth-AP (Brown et al. 2020, Eq. 5 and 7): one minus the average precision, its step function a sigmoid.
+
+    ``1 - mean_a mean_p (1 + Σ_{q ∈ P, q ≠ p} G(s_aq - s_ap)) / (1 + Σ_{j ≠ p} G(s_aj - s_ap))``, the anchor left out of
+    its own ranking.
+
+    Args:
+        embeddings: float ``[n, d]``; compared by cosine.
+        labels: int ``[n]``.
+        temperature: of the sigmoid ``G(x) = 1 / (1 + exp(-x / τ))``.
+
+    Returns:
+        float scalar: mean over anchors that have a positive; 0 if none has.
+    """
+    similarities = 1.0 - distances.cosine(embeddings, embeddings)
+    positives = ops.cast(miners.others_alike(labels), similarities.dtype)
+    others = 1.0 - ops.eye(ops.shape(labels)[0], dtype=similarities.dtype)
+
+    def precision(rows, own):
+        before = ops.sigmoid((rows - own) / temperature)
+        # The positive itself is among those summed, with G(0) = 1/2.
+        return (0.5 + ops.sum(before * positives, axis=1)) / (0.5 + ops.sum(before * others, axis=1))
+
+    return _mean_over_anchors(over_positives(lambda *parts: 1.0 - precision(*parts), similarities, labels), positives)
+
+
+def pnp(embeddings, labels, variant="D_q", temperature=0.01, alpha=1.0, b=2.0):
+    """PNP: the number R of negatives before each positive (Li et al. 2022), here with a sigmoid for a step function.
+
+    ``mean_a mean_p f(R_ap)``, ``R_ap = Σ_{n ∈ N} G(s_an - s_ap)``. ``f`` is R (``O``), ``(1 + R) log(1 + R)``
+    (``I_u``), ``(bR - log(1 + bR)) / b²`` (``I_b``), ``log(1 + R)`` (``D_s``), ``1 - (1 + R)^-α`` (``D_q``): the
+    gradient grows with R in the I variants and falls in the D ones. The released code counts the anchor among its own
+    positives; here it is left out, as it is in a search.
+
+    Args:
+        embeddings: float ``[n, d]``; compared by cosine.
+        labels: int ``[n]``.
+        variant: ``"O"``, ``"I_u"``, ``"I_b"``, ``"D_s"`` or ``"D_q"``.
+        temperature: of the sigmoid.
+        alpha: of ``D_q``.
+        b: of ``I_b``.
+
+    Returns:
+        float scalar: mean over anchors that have a positive; 0 if none has.
+
+    Raises:
+        ValueError: an unknown variant.
+    """
+    assign = {
+        "O": lambda count: count,
+        "I_u": lambda count: (1.0 + count) * ops.log1p(count),
+        "I_b": lambda count: (b * count - ops.log1p(b * count)) / b**2,
+        "D_s": ops.log1p,
+        "D_q": lambda count: 1.0 - ops.power(1.0 + count, -alpha),
+    }
+    if variant not in assign:
+        raise ValueError(f"variant: expected one of {sorted(assign)}, received {variant!r}.")
+    similarities = 1.0 - distances.cosine(embeddings, embeddings)
+    negatives = ops.cast(ops.logical_not(miners.matches(labels, labels)), similarities.dtype)
+
+    def term(rows, own):
+        return assign[variant](ops.sum(ops.sigmoid((rows - own) / temperature) * negatives, axis=1))
+
+    positives = ops.cast(miners.others_alike(labels), similarities.dtype)
+    return _mean_over_anchors(over_positives(term, similarities, labels), positives)
+
+
+def _mean_over_anchors(sums, positives):
+    """Mean over positives, then over the anchors that have any."""
+    counts = ops.sum(positives, axis=1)
+    some = ops.cast(counts > 0.0, sums.dtype)
+    return ops.sum(sums / ops.maximum(counts, 1.0)) / ops.maximum(ops.sum(some), keras.config.epsilon())

@@ -1,0 +1,178 @@
+"""Ranks of positives against naive loops on whole numbers; figures by hand; rounding, ties and blocks."""
+
+import fractions
+import math
+
+import keras
+import numpy as np
+import oracles
+import pytest
+
+from kfood.evaluation import retrieval
+
+
+def exact(distance):
+    """Farness of whole-number vectors without rounding."""
+
+    def farness(q, g):
+        dot = sum(int(x) * int(y) for x, y in zip(q, g, strict=True))
+        if distance == "dot":
+            return -dot
+        squares = sum(int(x) ** 2 for x in q), sum(int(y) ** 2 for y in g)
+        if distance == "euclidean":
+            return squares[0] + squares[1] - 2 * dot
+        return -fractions.Fraction(dot * abs(dot), (squares[0] * squares[1]) or 1)
+
+    return farness
+
+
+def by_query(ranks):
+    return {int(q): ranks.ranks[ranks.starts[i] : ranks.starts[i + 1]].tolist() for i, q in enumerate(ranks.queries)}
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("rows", [7, 256])
+def test_ranks_with_ties(rng, monkeypatch, distance, rows):
+    """Small whole numbers: many equal distances, equal vectors, and vectors of zeros."""
+    monkeypatch.setattr(retrieval, "_BLOCK_ROWS", rows)
+    vectors = rng.integers(-2, 3, (90, 3)).astype("float32")
+    vectors[10:14] = vectors[0]
+    vectors[20] = 0
+    labels = rng.integers(0, 12, 90)
+    labels[0] = 99  # a class of one: nobody's positive
+    expected = oracles.ranks_of_positives(vectors, labels, exact(distance))
+    assert 0 not in expected
+    got = retrieval.rank_positives(vectors, labels, distance=distance)
+    assert by_query(got) == expected
+    assert got.relevant.tolist() == [len(expected[q]) for q in got.queries]
+    cut = retrieval.rank_positives(vectors, labels, distance=distance, within=9)
+    assert by_query(cut) == {q: [rank for rank in ranks if rank <= 9] for q, ranks in expected.items()}
+
+
+@pytest.mark.parametrize("point", [[0.3, 0.1, 0.7], [0.0, 0.0, 0.0]])
+def test_a_collapsed_model_is_ranked_last(point):
+    labels = np.arange(40) % 4
+    ranks = retrieval.rank_positives(np.tile([point], (40, 1)), labels)
+    assert set(map(tuple, by_query(ranks).values())) == {tuple(range(31, 40))}
+    assert retrieval.recall_at_k(ranks, 8) == 0.0
+
+
+def test_float32_cannot_tell_but_float64_can(rng):
+    """Neighbours that differ by a few units in float32's last place, far from the origin."""
+    vectors = 1.0 + 1e-7 * rng.normal(size=(60, 24))
+    labels = rng.integers(0, 6, 60)
+    expected = oracles.ranks_of_positives(vectors, labels, lambda q, g: float(np.square(q - g).sum()))
+    assert by_query(retrieval.rank_positives(vectors, labels, distance="euclidean")) == expected
+
+
+@pytest.mark.parametrize("within", [3, 40])
+def test_sampled_floor(rng, monkeypatch, within):
+    """Where few of many ranks matter: a floor from a sample, also one that misleads."""
+    monkeypatch.setattr(retrieval, "_SAMPLE", 200)
+    labels = np.concatenate([np.arange(60), np.arange(60), rng.integers(0, 60, 880)])
+    centres = rng.normal(size=(60, 8))
+    vectors = (centres[labels] + 1.5 * rng.normal(size=(1000, 8))).astype("float32")
+    vectors[500::5] = vectors[0]  # every fifth item, which is what a sample sees, is the same
+    full = by_query(retrieval.rank_positives(vectors, labels))
+    got = by_query(retrieval.rank_positives(vectors, labels, within=within))
+    assert got == {q: [rank for rank in ranks if rank <= within] for q, ranks in full.items()}
+    assert sum(map(len, got.values())) > 100
+
+
+def test_figures_by_hand():
+    ranks = retrieval.PositiveRanks(
+        queries=np.array([4, 0, 2]),
+        relevant=np.array([3, 1, 2]),
+        starts=np.array([0, 2, 2, 4]),
+        ranks=np.array([2, 4, 1, 3], "int32"),
+        within=5,
+    )
+    assert retrieval.recall_at_k(ranks, 1) == pytest.approx(1 / 3)
+    assert retrieval.recall_at_k(ranks, 2) == pytest.approx(2 / 3)
+    # Query 4: positives at 2 and 4, one beyond 5; query 0: beyond 5; query 2: at 1 and 3.
+    at_5 = [(1 / 2 + 2 / 4) / 3, 0, (1 + 2 / 3) / 2]
+    assert retrieval.mean_average_precision(ranks, 5) == pytest.approx(np.mean(at_5))
+    assert retrieval.mean_average_precision(ranks, 2) == pytest.approx(np.mean([(1 / 2) / 2, 0, 1 / 2]))
+    assert retrieval.mean_average_precision(ranks, None) == pytest.approx(np.mean([(1 / 2) / 3, 0, 1 / 2]))
+    released = [(1 / 2 + 2 / 4) / 4, 0, (1 + 2 / 3) / 3]
+    assert retrieval.mean_average_precision(ranks, 5, as_released=True) == pytest.approx(np.mean(released))
+    with pytest.raises(ValueError, match="expected 1 to 5, the ranks kept, received 6"):
+        retrieval.mean_average_precision(ranks, 6)
+
+
+def test_retrieval_metrics(rng):
+    labels = np.sort(rng.integers(0, 8, 70))
+    vectors = (rng.normal(size=(8, 5))[labels] + rng.normal(size=(70, 5))).astype("float32")
+    got = retrieval.retrieval_metrics(vectors, labels)
+    ranks = oracles.ranks_of_positives(vectors, labels, lambda q, g: -oracles.cosine(q, g))
+    largest = max(np.bincount(labels))
+    for k in (1, 2, 4, 8):
+        assert got[f"recall_at_{k}"] == pytest.approx(np.mean([r[0] <= k for r in ranks.values()]))
+    for name, k in (("map_at_1000", 1000), ("map_at_c", largest), ("map_at_r", None)):
+        terms = [oracles.average_precision(r, k or len(r), len(r)) for r in ranks.values()]
+        assert got[name] == pytest.approx(np.mean(terms)), name
+    assert got["recall_at_1"] < got["recall_at_2"] < got["recall_at_4"] < got["recall_at_8"]
+    assert got["queries"] == 70
+    assert 0 < got["nmi"] < 1
+    assert "nmi" not in retrieval.retrieval_metrics(vectors, labels, clusters=False)
+
+
+def test_class_distances(rng):
+    labels = np.array([0, 1, 0, 2, 1, 0, 5])
+    vectors = rng.normal(size=(7, 4)) * rng.uniform(0.5, 2, (7, 1))
+    within, centres = [], []
+    for label in (0, 1, 2, 5):
+        items = [oracles.unit(vectors[i]) for i in range(7) if labels[i] == label]
+        apart = [1 - a @ b for i, a in enumerate(items) for j, b in enumerate(items) if i != j]
+        if apart:
+            within.append(np.mean(apart))
+        centres.append(oracles.unit(np.mean(items, axis=0)))
+    between = [1 - a @ b for i, a in enumerate(centres) for j, b in enumerate(centres) if i != j]
+    got = retrieval.class_distances(vectors, labels)
+    assert got == pytest.approx((np.mean(within), np.mean(between)))
+    intra, inter = retrieval.class_distances(vectors[:1], labels[:1])
+    assert math.isnan(intra)
+    assert math.isnan(inter)
+
+
+def test_nmi_of_clusters_that_are_the_classes(rng):
+    labels = np.repeat([7, 3, 11], 20)
+    vectors = np.eye(3)[[0, 1, 2]].repeat(20, axis=0) + 0.01 * rng.normal(size=(60, 3))
+    assert retrieval.normalised_mutual_information(vectors, labels) == pytest.approx(1.0)
+    one = retrieval.normalised_mutual_information(vectors, rng.permutation(labels))
+    assert one < 0.3
+
+
+def test_callback(rng):
+    points, labels = rng.normal(size=(30, 4)).astype("float32"), np.arange(30) % 5
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    batches = [(points[i : i + 8], labels[i : i + 8]) for i in range(0, 30, 8)]
+    callback = retrieval.RetrievalMetrics(batches, every=2, clusters=False)
+    history = model.fit(points, np.zeros((30, 3)), epochs=2, verbose=0, callbacks=[callback]).history
+    expected = retrieval.retrieval_metrics(model.predict(points, verbose=0), labels, clusters=False)
+    assert len(history["val_map_at_r"]) == 1
+    assert {name: values[-1] for name, values in history.items() if name.startswith("val_")} == pytest.approx(
+        {f"val_{name}": value for name, value in expected.items()}, rel=1e-5
+    )
+
+
+def test_bad_input_is_named():
+    vectors = np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"labels: expected int \[4\], one an embedding, received int64 \[3\]"):
+        retrieval.rank_positives(vectors, [0, 0, 1])
+    with pytest.raises(ValueError, match="expected a class of two items or more"):
+        retrieval.rank_positives(vectors, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="expected finite vectors"):
+        retrieval.rank_positives(vectors * np.nan, [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="expected one of euclidean, cosine, dot, received 'l2'"):
+        retrieval.rank_positives(vectors, [0, 0, 1, 1], distance="l2")
+    with pytest.raises(ValueError, match="within: expected an integer of at least 1"):
+        retrieval.rank_positives(vectors, [0, 0, 1, 1], within=0)
+
+
+def test_doctests():
+    import doctest
+
+    failed, tried = doctest.testmod(retrieval)
+    assert (failed, tried) == (0, 1)
