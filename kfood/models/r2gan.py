@@ -383,8 +383,8 @@ class R2GAN(RetrievalModel):
                 real[::2], image_born[::2], recipe_born[::2], config.pixel_weight
             )
         if config.semantic:
-            logits = (self.classifier(embeddings, training=training) for embeddings in (image, recipe))
-            named["semantic"] = semantic_loss(*logits, batch[schema.CLASS_ID])
+            of_image, of_recipe = (self.classifier(embeddings, training=training) for embeddings in (image, recipe))
+            named["semantic"] = semantic_loss(of_image, of_recipe, batch[schema.CLASS_ID])
         return named
 
     def _picture_decoder(self):
