@@ -38,6 +38,13 @@ _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
+_TEXT = {
+    "tokens": f"lower ASCII letters, then every match of RE2 {TOKEN_PATTERN}",
+    "characters": "vocabulary/characters.txt",
+    "ids": "0 padding, 1 unknown, line index + 2; lines without a token are skipped",
+}
+
+
 def export_bundle(
     model,
     run: str | pathlib.Path,
@@ -69,15 +76,20 @@ def export_bundle(
     """
     run, out = pathlib.Path(run), pathlib.Path(out)
     _check_model(model)
-    words, ingredients, classes = (dataset.read_vocabulary(run, name) for name in ("words", "ingredients", "classes"))
-    tokenizer = RecipeTokenizer(model.spec, words, ingredients)
-    recipes = parity.sample_recipes(model.spec, words, ingredients)
+    reads_recipes = bool(model.spec.recipe_inputs())
+    names = dataset.KINDS["recipes" if reads_recipes else "labelled"].vocabularies
+    vocabulary = {name: dataset.read_vocabulary(run, name) for name in names}
+    tokenizer, recipes = None, []
+    if reads_recipes:
+        tokenizer = RecipeTokenizer(model.spec, vocabulary["words"], vocabulary["ingredients"])
+        recipes = parity.sample_recipes(model.spec, vocabulary["words"], vocabulary["ingredients"])
     with folders.whole_folder(out, kind="bundles", marker=runtime.MANIFEST, overwrite=overwrite) as part:
-        dataset.write_vocabulary(part, words, ingredients, classes)
-        characters = "".join(f"{line}\n" for line in token_characters())
-        (part / "vocabulary" / "characters.txt").write_bytes(characters.encode())
+        dataset.write_vocabulary(part, **vocabulary)
+        if reads_recipes:
+            characters = "".join(f"{line}\n" for line in token_characters())
+            (part / "vocabulary" / "characters.txt").write_bytes(characters.encode())
         manifest = {**_head(model), "weights": weights}
-        manifest["dataset"] = {"name": _dataset_name(run), "fingerprint": dataset.vocabulary_fingerprint(run)}
+        manifest["dataset"] = {"name": _dataset_name(run), "fingerprint": dataset.vocabulary_fingerprint(run, names)}
         with saved_model.portable(model), tf.device("CPU"):
             endpoints = saved_model.tensor_endpoints(model)
             tried = _cases(model, endpoints)
@@ -134,11 +146,7 @@ def _head(model) -> dict[str, Any]:
                 "crop": f"{size} x {size} from (resized - {size}) // 2",
                 "values": "RGB, 0 to 255",
             },
-            "text": {
-                "tokens": f"lower ASCII letters, then every match of RE2 {TOKEN_PATTERN}",
-                "characters": "vocabulary/characters.txt",
-                "ids": "0 padding, 1 unknown, line index + 2; lines without a token are skipped",
-            },
+            **({"text": _TEXT} if model.spec.recipe_inputs() else {}),
         },
         "encoders": {},
         "decoders": {},

@@ -71,6 +71,8 @@ def _results(report):
         return (
             "## Results\n\nNot evaluated before the export: run `kfood evaluate` on these weights, then export again.\n"
         )
+    if "retrieval" in report:
+        return _results_by_class(report)
     data, directions = report["data"], report["directions"]
     protocol = ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in report["protocol"].items() if key != "recall_unit"
@@ -86,6 +88,24 @@ def _results(report):
     ]
     for direction, figures in directions.items():
         lines.append(f"| {direction} | " + " | ".join(_figure(name, figures[name]) for name in names) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _results_by_class(report):
+    data = report["data"]
+    lines = [
+        "## Results",
+        "",
+        f"On the {data['split']} split of {data['name']}: each of {data['photos']:,} photos of {data['classes']:,} "
+        "classes queries all others.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+    ]
+    for name, value in report["retrieval"].items():
+        if name != "queries" and value is not None:
+            shown = f"{value:.3f}" if name.endswith("distance") else f"{100 * value:.1f} %"
+            lines.append(f"| {name.replace('_', ' ')} | {shown} |")
     return "\n".join([*lines, ""])
 
 

@@ -91,19 +91,19 @@ def tensor_endpoints(model) -> dict[str, Endpoint]:
     return {endpoint.name: endpoint for endpoint in endpoints}
 
 
-def raw_endpoints(model, tokenizer: RecipeTokenizer) -> dict[str, Endpoint]:
+def raw_endpoints(model, tokenizer: RecipeTokenizer | None) -> dict[str, Endpoint]:
     """Endpoints that take what a user has: ``encode_<encoder>_bytes`` and ``encode_<encoder>_text``.
 
     Args:
         model: has ``encoders`` and ``spec``.
-        tokenizer: with the model's vocabulary.
+        tokenizer: with the model's vocabulary; None for a model that reads no recipes.
     """
     endpoints = {}
     for name, encoder in model.encoders.items():
         inputs = network_inputs(encoder)
         if takes_photo(inputs, model.spec):
             endpoint = _bytes_endpoint(f"encode_{name}_bytes", encoder, model.spec)
-        elif takes_recipe(inputs, model.spec):
+        elif tokenizer is not None and takes_recipe(inputs, model.spec):
             endpoint = _text_endpoint(f"encode_{name}_text", encoder, tokenizer)
         else:
             continue
@@ -111,16 +111,19 @@ def raw_endpoints(model, tokenizer: RecipeTokenizer) -> dict[str, Endpoint]:
     return endpoints
 
 
-def write_saved_model(path: str | pathlib.Path, endpoints: Mapping[str, Endpoint], tokenizer: RecipeTokenizer) -> None:
+def write_saved_model(
+    path: str | pathlib.Path, endpoints: Mapping[str, Endpoint], tokenizer: RecipeTokenizer | None
+) -> None:
     """Write endpoints as a SavedModel; the first one is also its ``serving_default``.
 
     Args:
         path: folder to make, ending in a version number for TensorFlow Serving.
         endpoints: what to write.
-        tokenizer: whose lookup tables the endpoints use.
+        tokenizer: whose lookup tables the endpoints use, if any do.
     """
     archive = keras.export.ExportArchive()
-    archive.track(tokenizer)
+    if tokenizer is not None:
+        archive.track(tokenizer)
     for endpoint in endpoints.values():
         archive.add_endpoint(endpoint.name, endpoint.function, input_signature=[endpoint.inputs])
     archive.write_out(str(path), verbose=False)

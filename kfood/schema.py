@@ -1,19 +1,20 @@
 """Feature names, dtypes and shapes: the contract between disk, model and export.
 
 Two things live here and nothing else: the names under which features travel (on disk, in a batch, as inputs of an
-exported graph), and :class:`RecipeSpec`, which fixes every shape that a recipe model and its data have to agree on.
+exported graph), and the specs, which fix every shape that a model and its data have to agree on: :class:`RecipeSpec`
+of recipes with photos, :class:`PhotoSpec` of labelled photos.
 
 =================== ======================================================== ==========================================
 feature in a batch  dtype and shape                                          meaning
 =================== ======================================================== ==========================================
-``id``              string [batch]                                           recipe id, for reports and search
+``id``              string [batch]                                           of recipe or photo, for reports and search
 ``image``           float32 [batch, image_size, image_size, 3]               RGB in [0, 255]; encoders normalise
 ``title``           int32 [batch, title_words]                               words, only if ``title_words > 0``
 ``ingredients``     int32 [batch, ingredients, ingredient_words]             words of each line, or one id per name
 ``instructions``    int32 [batch, instructions, instruction_words]           words of each sentence
 ``instruction_vectors`` float32 [batch, instructions, instruction_vectors]   precomputed instead of words; 0 = padding
 ``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
-``class_id``        int32 [batch]                                            food class, 0 = background
+``class_id``        int32 [batch]                                            food class; of recipes, 0 = background
 =================== ======================================================== ==========================================
 
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
@@ -98,6 +99,35 @@ class RecipeSpec:
         else:
             inputs[INSTRUCTIONS] = ((self.instructions, self.instruction_words), "int32")
         return inputs
+
+    def image_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name → (shape without the batch axis, dtype) of what an image encoder receives."""
+        return {IMAGE: ((self.image_size, self.image_size, 3), "float32")}
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoSpec:
+    """Shapes of a batch of labelled photos.
+
+    Attributes:
+        image_size: side of the square picture that the image encoder receives, pixels.
+        classes: number of training classes; other classes have ids from here on.
+        samples_per_class: photos of each class in a training batch.
+    """
+
+    image_size: int = 224
+    classes: int = 70
+    samples_per_class: int = 2
+
+    def __post_init__(self):
+        for name, least in {"image_size": 1, "classes": 1, "samples_per_class": 1}.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
+
+    def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """None: there is no recipe."""
+        return {}
 
     def image_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name → (shape without the batch axis, dtype) of what an image encoder receives."""

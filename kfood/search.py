@@ -1,11 +1,11 @@
-"""An index of recipes and their photos, and what it holds nearest to an embedding.
+"""An index of recipes and their photos, or of photos alone, and what it holds nearest to an embedding.
 
 ::
 
     INDEX/
       index.json        what it is: bundle, model, distance, dataset, number of items
       photos.npy        float32 [items, dim], embeddings of the photos
-      recipes.npy       float32 [items, dim], embeddings of the recipes
+      recipes.npy       float32 [items, dim], embeddings of the recipes, where there are any
       items.jsonl       a line an item: id, title, ingredients, instructions
       thumbnails.bin    a small JPEG of each item's photo, one after the other
       offsets.npy       int64 [2, items + 1]: where each line and each thumbnail begins
@@ -87,14 +87,14 @@ class Generator(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One recipe with its photo, to be indexed.
+    """One recipe with its photo, or a photo alone, to be indexed.
 
     Attributes:
-        id: of the recipe.
-        title: of the recipe.
+        id: of the recipe or photo.
+        title: of the recipe; of a photo its class.
         ingredients: lines as written, to be shown.
         instructions: sentences, to be shown.
-        recipe: what the recipe encoder reads, see ``Bundle.encode_recipes``.
+        recipe: what the recipe encoder reads, see ``Bundle.encode_recipes``; None in an index of photos alone.
         photo: uint8 [height, width, 3].
     """
 
@@ -102,7 +102,7 @@ class Item:
     title: str
     ingredients: list[str]
     instructions: list[str]
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None
     photo: np.ndarray
 
 
@@ -180,7 +180,7 @@ def build_index(
     out = pathlib.Path(out)
     with folders.whole_folder(out, kind="indexes", marker="index.json", overwrite=overwrite) as part:
         faiss = _import_faiss() if approximate else None
-        count, without_words = _write_items(part, encoder, items, advance)
+        count, without_words, sides = _write_items(part, encoder, items, advance)
         if not count:
             raise ValueError("items: expected at least one with a photo and a recipe, received none.")
         description: dict[str, Any] = {
@@ -191,11 +191,12 @@ def build_index(
             "embedding_size": encoder.embedding_size,
             "dataset": {"name": dataset["name"], "fingerprint": dataset["fingerprint"], "splits": list(splits)},
             "items": count,
+            "sides": sides,
             "without_words": {"count": len(without_words), "first": without_words[:5]},
             "approximate": None,
         }
         if faiss is not None:
-            description["approximate"] = _write_approximate(part, faiss, encoder.distance)
+            description["approximate"] = _write_approximate(part, faiss, encoder.distance, sides)
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         (part / "index.json").write_text(text, encoding="utf-8")
     return description
@@ -236,9 +237,10 @@ class Index:
             description = json.loads(file.read_text(encoding="utf-8"))
             received = description["format"]
             shape = (description["items"], description["embedding_size"])
-            needed = ["photos.npy", "recipes.npy", "items.jsonl", "thumbnails.bin", "offsets.npy"]
+            sides = [side for side in SIDES if side in description.get("sides", SIDES)]
+            needed = [*(f"{side}.npy" for side in sides), "items.jsonl", "thumbnails.bin", "offsets.npy"]
             if description["approximate"]:
-                needed += [f"{side}.faiss" for side in SIDES]
+                needed += [f"{side}.faiss" for side in sides]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
         if received != FORMAT:
@@ -247,7 +249,7 @@ class Index:
             if not (path / name).is_file():
                 raise FileNotFoundError(f"{path}: expected the file {name}, but it is missing.")
         try:
-            embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in SIDES}
+            embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in sides}
             offsets = np.load(path / "offsets.npy")
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: expected whole .npy files, received a damaged one ({error}).") from error
@@ -260,6 +262,11 @@ class Index:
                 f"{path}: expected items.jsonl and thumbnails.bin to end where offsets.npy says; it is damaged."
             )
         return cls(path, description, embeddings, offsets)
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """What can be searched: photos, and recipes where there are any."""
+        return tuple(self._embeddings)
 
     @property
     def bundle(self) -> pathlib.Path:
@@ -282,8 +289,8 @@ class Index:
 
     def embeddings(self, side: Side) -> np.ndarray:
         """float32 [items, dim] of the photos or of the recipes, mapped from disk."""
-        if side not in SIDES:
-            raise ValueError(f"side: expected one of {', '.join(SIDES)}, received {side!r}.")
+        if side not in self._embeddings:
+            raise ValueError(f"side: expected one of {', '.join(self._embeddings)}, received {side!r}.")
         return self._embeddings[side]
 
     def search(self, query: np.ndarray, side: Side, top: int = 5) -> list[Result]:
@@ -492,7 +499,11 @@ def draw_results(
 
 
 def _write_items(part, encoder, items, advance):
-    """Write embeddings, texts and thumbnails; (number written, ids left out because no word of theirs is read)."""
+    """Write embeddings, texts and thumbnails.
+
+    Returns:
+        The number written, ids left out because no word of theirs is read, and the sides that there are.
+    """
     count, without_words, offsets = 0, [], ([0], [0])
     with (
         open(part / "photos.raw", "wb") as photos,
@@ -505,7 +516,8 @@ def _write_items(part, encoder, items, advance):
             without_words += [item.id for item in batch if item not in kept]
             if kept:
                 photos.write(encoder.encode_images([item.photo for item in kept]).tobytes())
-                recipes.write(embeddings.tobytes())
+                if embeddings is not None:
+                    recipes.write(embeddings.tobytes())
             for item in kept:
                 record = {key: getattr(item, key) for key in ("id", "title", "ingredients", "instructions")}
                 lines.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
@@ -515,14 +527,16 @@ def _write_items(part, encoder, items, advance):
             count += len(kept)
             advance(len(batch))
     np.save(part / "offsets.npy", np.array(offsets, np.int64))
+    sides = []
     for side in SIDES:
         raw = part / f"{side}.raw"
-        if count:
+        if raw.stat().st_size:
+            sides.append(side)
             array = np.memmap(raw, np.float32, "r", shape=(count, encoder.embedding_size))
             np.save(part / f"{side}.npy", array)
             del array  # or Windows keeps the file
         raw.unlink()
-    return count, without_words
+    return count, without_words, sides
 
 
 def _batches(items):
@@ -537,7 +551,9 @@ def _batches(items):
 
 
 def _encode_recipes(encoder, batch):
-    """Items that the encoder can read, and their embeddings."""
+    """Items that the encoder can read, and their embeddings; None for photos alone."""
+    if all(item.recipe is None for item in batch):
+        return batch, None
     try:
         return batch, encoder.encode_recipes([item.recipe for item in batch])
     except ValueError:
@@ -588,9 +604,9 @@ def _candidates(query, gallery, distance, top):
     return np.flatnonzero(scores <= threshold + 2 * slack)
 
 
-def _write_approximate(part, faiss, distance):
+def _write_approximate(part, faiss, distance, sides):
     """Build a graph for each side, and measure how much of the exact answer it finds."""
-    arrays = {side: np.load(part / f"{side}.npy", mmap_mode="r") for side in SIDES}
+    arrays = {side: np.load(part / f"{side}.npy", mmap_mode="r") for side in sides}
     recall = {}
     for side, gallery in arrays.items():
         graph = faiss.IndexHNSWFlat(
@@ -601,7 +617,7 @@ def _write_approximate(part, faiss, distance):
             graph.add(_for_faiss(gallery[start : start + _BLOCK], distance))
         graph.hnsw.efSearch = _EFFORT
         faiss.write_index(graph, str(part / f"{side}.faiss"))
-        other = arrays["recipes" if side == "photos" else "photos"]
+        other = arrays.get("recipes" if side == "photos" else "photos", gallery)
         step = max(1, len(other) // _RECALL_QUERIES)
         queries = np.asarray(other[::step][:_RECALL_QUERIES])
         top = min(_RECALL_TOP, len(gallery))

@@ -7,6 +7,7 @@
       vocabulary/*.txt               copies of the dataset's
       checkpoints/last.weights.h5    after the last whole epoch: weights, every optimizer, random state, progress
       checkpoints/best.weights.h5    the same after the best epoch on validation
+      checkpoints/backbone.weights.h5    that epoch's image backbone alone, for other models to start from
       metrics.csv                    a row an epoch: every named loss, validation scores, seconds
       tensorboard/                   the same for TensorBoard
 
@@ -31,9 +32,10 @@ import numpy as np
 import kfood
 from kfood import folders, schema
 from kfood.data import pipeline
-from kfood.data.dataset import RecipeDataset, write_vocabulary
+from kfood.data.dataset import LabelledDataset, RecipeDataset
 from kfood.data.images import Augmentation
-from kfood.evaluation import embedding, metrics
+from kfood.evaluation import embedding, metrics, retrieval
+from kfood.layers.image import RUN_WEIGHTS
 from kfood.models import MODELS, run_config
 from kfood.models.base import OptimizerConfig, RetrievalModel
 
@@ -44,11 +46,11 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: pairs a step.
+        batch_size: pairs, or photos, a step.
         seed: of initial weights, order, augmentation, dropout and noise.
         freeze_image_epochs: epochs at the start during which the image backbone does not learn.
-        monitor: validation score by which the best epoch is chosen, averaged over both directions:
-            ``"median_rank"`` or ``"recall_at_1"``.
+        monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
+            over both directions; of labelled photos ``"recall_at_1"``.
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
         jit_compile: compile the step with XLA.
         deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights.
@@ -123,12 +125,14 @@ class Progress:
 
 
 class Validation(keras.callbacks.Callback):
-    """Adds the ranks of a whole validation gallery to each epoch's logs, both ways.
+    """Adds the ranks of a whole validation gallery to each epoch's logs.
 
     Args:
         batches: one pass over the validation split (dicts of features).
 
-    The logs gain ``val_image_to_recipe_median_rank``, ``…_recall_at_1``, ``…_5``, ``…_10`` and the reverse.
+    With two encoders, each item of one modality looks for its own of the other: the logs gain
+    ``val_image_to_recipe_median_rank``, ``…_recall_at_1``, ``…_5``, ``…_10`` and the reverse. With one, each item looks
+    for the others of its class: they gain the figures of :func:`kfood.evaluation.retrieval.retrieval_metrics` but NMI.
     """
 
     def __init__(self, batches):
@@ -137,8 +141,14 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Embeds and ranks."""
-        arrays = embedding.embed_dataset(self.model, self.batches).arrays
-        names = list(arrays)
+        found = embedding.embed_dataset(self.model, self.batches, keep=(schema.CLASS_ID,))
+        arrays, names = found.arrays, list(found.arrays)
+        if len(names) == 1:
+            labels = found.features[schema.CLASS_ID]
+            figures = retrieval.retrieval_metrics(
+                arrays[names[0]], labels, distance=self.model.distance, clusters=False
+            )
+            logs.update({f"val_{name}": value for name, value in figures.items()})
         for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
             both = metrics.ranks_both(arrays[first], arrays[second], distance=self.model.distance)
             for direction, ranks in zip((f"{first}_to_{second}", f"{second}_to_{first}"), both, strict=True):
@@ -179,7 +189,7 @@ class Schedule(keras.callbacks.Callback):
             factor = learning_rate_factor(phase.optimizer, epoch, self.config.epochs, self.progress.stale)
             self.model.optimizers[phase.name].learning_rate = phase.optimizer.learning_rate * factor
         frozen = epoch < self.config.freeze_image_epochs
-        backbone = self.model.encoders["image"].get_layer("backbone") if self.config.freeze_image_epochs else None
+        backbone = _backbone(self.model) if self.config.freeze_image_epochs else None
         if backbone is not None and backbone.trainable == frozen:
             backbone.trainable = not frozen
             self.model.make_train_function(force=True)
@@ -221,11 +231,20 @@ class Checkpoints(keras.callbacks.Callback):
         logs["seconds"] = self.progress.seconds
         if better:
             save_checkpoint(self.model, self.folder / "best.weights.h5", self.progress)
+            temporary = self.folder / f"tmp_{RUN_WEIGHTS.name}"
+            _backbone(self.model).save_weights(temporary)
+            os.replace(temporary, self.folder / RUN_WEIGHTS.name)
         save_checkpoint(self.model, self.folder / "last.weights.h5", self.progress)
 
 
+def _backbone(model) -> keras.Model:
+    return model.encoders["image"].get_layer("backbone")
+
+
 def selection_score(logs: dict[str, float], monitor: str) -> float:
-    """The number by which epochs are compared, lower is better; ties of the median are broken by recall at 10.
+    """The number by which epochs are compared, lower is better.
+
+    Ties are broken by recall at 10, and of labelled photos by MAP@R.
 
     Args:
         logs: of an epoch, see :class:`Validation`.
@@ -242,7 +261,8 @@ def selection_score(logs: dict[str, float], monitor: str) -> float:
 
     if monitor == "median_rank":
         return mean("_median_rank") - mean("_recall_at_10")
-    return -mean("_recall_at_1") - 1e-3 * mean("_recall_at_10")
+    tie = "_map_at_r" if "val_map_at_r" in logs else "_recall_at_10"
+    return -mean("_recall_at_1") - 1e-3 * mean(tie)
 
 
 def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progress) -> None:
@@ -297,7 +317,7 @@ def prepare_keras(config: TrainingConfig) -> None:
 def train(
     name: str,
     experiment: Any,
-    dataset: RecipeDataset,
+    dataset: RecipeDataset | LabelledDataset,
     run: pathlib.Path,
     *,
     variant: str = "",
@@ -325,6 +345,8 @@ def train(
         TrainingDivergedError: a loss became NaN.
     """
     config: TrainingConfig = experiment.training
+    if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
+        raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
     spec = dataset.fit(experiment.spec)
     steps = pipeline.steps_per_epoch(dataset, "train", config.batch_size)
     description = {
@@ -348,7 +370,7 @@ def train(
     if progress.epoch >= config.epochs:
         return progress
 
-    batches = pipeline.recipe_batches(
+    batches = pipeline.batches(
         dataset,
         "train",
         spec,
@@ -358,7 +380,7 @@ def train(
         first_epoch=progress.epoch,
         augmentation=config.augmentation,
     )
-    validation = pipeline.recipe_batches(dataset, "val", spec, config.batch_size, training=False)
+    validation = pipeline.batches(dataset, "val", spec, config.batch_size, training=False)
     model.fit(
         batches.map(lambda batch: {key: value for key, value in batch.items() if key != schema.ID}),
         steps_per_epoch=steps,
@@ -378,7 +400,7 @@ def train(
     return progress
 
 
-def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, resume: bool) -> None:
+def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset | LabelledDataset, resume: bool) -> None:
     path = run / "config.json"
     if run.exists() and any(run.iterdir()):
         if not resume:
@@ -392,7 +414,7 @@ def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset, res
                 )
         return
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    write_vocabulary(run, dataset.words, dataset.ingredients, dataset.classes)
+    dataset.write_vocabulary(run)
     folders.write_whole({path: json.dumps(description, indent=2) + "\n"})
 
 

@@ -248,7 +248,7 @@ def test_shuffling_in_blocks_over_several_files(tmp_path, monkeypatch):
 
 
 def test_batch_larger_than_the_split(dataset):
-    with pytest.raises(ValueError, match="batch size: expected from 1 to 23, the pairs of split 'train'"):
+    with pytest.raises(ValueError, match="batch size: expected from 1 to 23, the items of split 'train'"):
         training(dataset, batch_size=24)
     with pytest.raises(ValueError, match="batch size: expected from 1 to 5"):
         pipeline.steps_per_epoch(dataset, "test", 0)

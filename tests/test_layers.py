@@ -134,7 +134,7 @@ def test_image_towers(rng, tiny_spec, tiny_batch):
 
 
 def test_backbone_errors(tiny_spec, tmp_path):
-    with pytest.raises(ValueError, match=r"expected 'small' or one of.*ResNet50.*received 'ResNet5'"):
+    with pytest.raises(ValueError, match=r"expected one of .'small'.*ResNet50.*received 'ResNet5'"):
         image_tower(tiny_spec, ImageEncoderConfig("ResNet5", ""), 6)
     with pytest.raises(OSError, match=r"image_encoder\.weights: expected"):
         image_tower(tiny_spec, ImageEncoderConfig("small", str(tmp_path / "none.h5")), 6)

@@ -73,7 +73,7 @@ def test_train_records_the_variant_that_names_the_row(tmp_path, monkeypatch):
     import kfood.training
 
     asked = {}
-    monkeypatch.setattr(kfood.data.dataset, "open_dataset", lambda path: None)
+    monkeypatch.setattr(kfood.data.dataset, "open_dataset", lambda path, kind: None)
     monkeypatch.setattr(
         kfood.training, "train", lambda *_, **options: asked.update(options) or kfood.training.Progress()
     )

@@ -3,11 +3,14 @@
 Examples:
     kfood bench evaluation
     kfood bench evaluation --n 50000
+    kfood bench losses --n 112 4096
     kfood bench step --model acme --preset published --batch-size 8
+    kfood bench step --model acme mcen mcen:vanilla --batch-size 32
 """
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import tyro
@@ -36,20 +39,23 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One training step of a model on random pairs, weights random, and embedding the same pairs."""
+    """One training step of a model on random pairs of full length, weights random, and embedding the same pairs.
 
-    model: str = "acme"
-    """Which model."""
+    Several models take turns, and each is also compared with the first.
+    """
+
+    model: tuple[str, ...] = ("acme",)
+    """Which models; `NAME:VARIANT` for a row of a paper's ablation table."""
     preset: str = "published"
     """`published` or `small`."""
-    variant: str = ""
-    """A row of the paper's ablation table."""
     batch_size: int = 8
     """Pairs a step."""
     steps: int = 3
     """Steps after the first, which builds the graph; the best time counts."""
 
     def __post_init__(self):
+        if not self.model or len(set(self.model)) < len(self.model):
+            raise ValueError(f"--model: expected different models, received {' '.join(self.model) or 'none'}.")
         for name, least in {"batch_size": 2, "steps": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(
@@ -57,16 +63,42 @@ class Step:
                 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Forward and backward of every metric-learning loss, each in a process of its own."""
+
+    n: tuple[int, ...] = (112, 4096)
+    """Batch sizes, rising."""
+    dim: int = 128
+    """Width of the embeddings."""
+    per_class: int = 2
+    """Items of each class."""
+    names: tuple[str, ...] = ()
+    """Losses; all by default."""
+    repeats: int = 3
+    """Times each is run after the first, which builds the graph; the best counts."""
+
+    def __post_init__(self):
+        for name in ("dim", "per_class", "repeats"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, received {getattr(self, name)}.")
+        if not self.n or min(self.n) < 2:
+            raise ValueError(f"--n: expected batch sizes of at least 2, received {self.n}.")
+
+
 def main(arguments: list[str]) -> None:
     """Parses and measures."""
     run(
         tyro.extras.subcommand_cli_from_dict(
-            {"evaluation": Evaluation, "step": Step}, args=arguments, prog="kfood bench", description=__doc__
+            {"evaluation": Evaluation, "losses": Losses, "step": Step},
+            args=arguments,
+            prog="kfood bench",
+            description=__doc__,
         )
     )
 
 
-def run(args: Evaluation | Step) -> dict[str, float]:
+def run(args: Evaluation | Losses | Step) -> dict[str, float]:
     """Measures and prints.
 
     Args:
@@ -75,9 +107,12 @@ def run(args: Evaluation | Step) -> dict[str, float]:
     Returns:
         The figures printed: times in seconds, ratios, and memory in GB.
     """
-    figures = measure_step(args) if isinstance(args, Step) else measure_evaluation(args)
+    if isinstance(args, Losses):
+        figures, digits = measure_losses(args), 4
+    else:
+        figures, digits = measure_step(args) if isinstance(args, Step) else measure_evaluation(args), 3
     for name, value in figures.items():
-        print(f"{name:<34} {value:9.3f}")
+        print(f"{name:<44} {value:9.{digits}f}")
     return figures
 
 
@@ -132,48 +167,133 @@ def measure_evaluation(args: Evaluation) -> dict[str, float]:
     }
 
 
-def measure_step(args: Step) -> dict[str, float]:
-    """Times one training step, every phase of it, and the encoders alone.
+def measure_losses(args: Losses) -> dict[str, float]:
+    """Times each loss of :data:`kfood.losses.metric_learning.LOSSES` at each batch size.
 
     Args:
-        args: model and batch size.
+        args: sizes.
 
     Returns:
-        Name → seconds, pairs a second, or peak memory of the whole process in GB.
+        Name and size → seconds, and the peak memory in GB above that of the process before the loss was built.
     """
+    import multiprocessing
+
+    from kfood.losses import metric_learning
+    from kfood.tools import main as main_module
+
+    unknown = sorted(set(args.names) - set(metric_learning.LOSSES))
+    if unknown:
+        raise ValueError(f"--names: expected some of {', '.join(metric_learning.LOSSES)}, received {unknown[0]!r}.")
+    figures: dict[str, float] = {}
+    for name in args.names or metric_learning.LOSSES:
+        # A new process each: the allocator keeps what it once had, which would hide the next loss's peak.
+        with multiprocessing.get_context("spawn").Pool(1, initializer=main_module.import_tensorflow_quietly) as pool:
+            figures |= pool.apply(_measure_loss, (name, args))
+    return figures
+
+
+def _measure_loss(name: str, args: Losses) -> dict[str, float]:
+    """Its time and peak memory at each batch size."""
+    import numpy as np
+    import tensorflow as tf
+
+    from kfood.losses import metric_learning
+
+    figures = {}
+    generator = np.random.default_rng(0)
+    for n in args.n:
+        labels = np.repeat(np.arange(-(-n // args.per_class), dtype=np.int32), args.per_class)[:n]
+        points = generator.standard_normal((n, args.dim), dtype=np.float32)
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        classes = int(labels[-1]) + 1
+        layers = {"margin": lambda classes=classes: metric_learning.Boundaries(classes)}
+        for proxy in ("normalised_softmax", "proxy_nca", "proxy_anchor", "proxy_synthesis"):
+            layers[proxy] = lambda classes=classes: metric_learning.Proxies(classes)
+        layers["soft_triple"] = lambda classes=classes: metric_learning.Proxies(classes, 10)
+        learnt = layers[name]() if name in layers else None
+        if learnt is not None:
+            learnt.build((None, args.dim))
+        loss = metric_learning.MetricLoss(name, learnt)
+
+        @tf.function
+        def step(labels, points, loss=loss, learnt=learnt):
+            with tf.GradientTape() as tape:
+                tape.watch(points)
+                value = loss(labels, points)
+            sources = [points] + ([] if learnt is None else [learnt.value.value])
+            return value, tape.gradient(value, sources)
+
+        inputs = tf.constant(labels), tf.constant(points)
+        before = _peak_memory()
+        times = []
+        for _ in range(args.repeats + 1):
+            start = time.perf_counter()
+            float(step(*inputs)[0])
+            times.append(time.perf_counter() - start)
+        figures[f"{name}, n = {n}, s"] = min(times[1:])
+        figures[f"{name}, n = {n}, peak GB"] = _peak_memory() - before
+    return figures
+
+
+def measure_step(args: Step) -> dict[str, float]:
+    """Times one training step, every phase of it, and the encoders alone, of each model in turns.
+
+    Args:
+        args: models and batch size.
+
+    Returns:
+        Name → seconds, pairs a second, ratio to the first model's, or peak memory of the whole process in GB.
+    """
+    runs = {name: _prepared_step(name, args) for name in args.model}
+    times: dict[str, dict[str, float]] = {}
+    for name, (train, embed) in runs.items():
+        times[name] = {"first": _seconds(train), "train": float("inf"), "embed": float("inf")}
+        embed()
+    for _ in range(args.steps):
+        for name, (train, embed) in runs.items():
+            times[name]["train"] = min(times[name]["train"], _seconds(train))
+            times[name]["embed"] = min(times[name]["embed"], _seconds(embed))
+    figures: dict[str, float] = {}
+    reference = times[args.model[0]]
+    for name, found in times.items():
+        prefix = f"{name}: " if len(times) > 1 else ""
+        figures[f"{prefix}first step, s"] = found["first"]
+        figures[f"{prefix}training step, s"] = found["train"]
+        figures[f"{prefix}training, pairs/s"] = args.batch_size / found["train"]
+        figures[f"{prefix}embedding, pairs/s"] = args.batch_size / found["embed"]
+        if found is not reference:
+            figures[f"{prefix}training / {args.model[0]}"] = reference["train"] / found["train"]
+            figures[f"{prefix}embedding / {args.model[0]}"] = reference["embed"] / found["embed"]
+    return figures | {"peak memory, GB": _peak_memory()}
+
+
+def _prepared_step(name: str, args: Step) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A model on one batch of random pairs: (a training step, embedding the batch)."""
     import numpy as np
 
     from kfood import schema
     from kfood.configs import experiment
     from kfood.models import MODELS
 
-    chosen = experiment(args.model, args.preset, args.variant, ("image_encoder.weights=",))
-    model = MODELS[args.model].load()(chosen.model, chosen.spec)
+    model_name, _, variant = name.partition(":")
+    chosen = experiment(model_name, args.preset, variant, ("image_encoder.weights=",))
+    model = MODELS[model_name].load()(chosen.model, chosen.spec)
     model.compile()
     spec, n, generator = chosen.spec, args.batch_size, np.random.default_rng(0)
     batch = {schema.IMAGE: generator.uniform(0, 255, (n, spec.image_size, spec.image_size, 3)).astype("float32")}
-    for name, (shape, dtype) in spec.recipe_inputs().items():
-        batch[name] = generator.integers(1, spec.ingredient_vocabulary, (n, *shape)).astype(dtype)
-    batch[schema.INGREDIENT_IDS] = generator.integers(2, spec.ingredient_vocabulary, (n, spec.ingredients), np.int32)
+    for feature, (shape, dtype) in spec.recipe_inputs().items():
+        batch[feature] = generator.integers(1, spec.ingredient_vocabulary, (n, *shape)).astype(dtype)
+    if spec.recipe_inputs():
+        ids = generator.integers(2, spec.ingredient_vocabulary, (n, spec.ingredients), np.int32)
+        batch[schema.INGREDIENT_IDS] = ids
     batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
+    return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
 
-    def timed(function):
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
 
-    first = timed(lambda: model.train_on_batch(batch))
-    step = min(timed(lambda: model.train_on_batch(batch)) for _ in range(args.steps))
-    peak = _peak_memory()
-    model.predict_on_batch(batch)
-    embed = min(timed(lambda: model.predict_on_batch(batch)) for _ in range(args.steps))
-    return {
-        "first step, s": first,
-        "training step, s": step,
-        "training, pairs/s": n / step,
-        "embedding, pairs/s": n / embed,
-        "peak memory, GB": peak,
-    }
+def _seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def _peak_memory() -> float:

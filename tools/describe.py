@@ -3,6 +3,7 @@
 Examples:
     kfood describe acme --preset published
     kfood describe acme --preset small --variant TL+HM
+    kfood describe mcen --variant vanilla
 """
 
 import dataclasses
@@ -38,8 +39,9 @@ def describe(args: Describe) -> dict[str, Any]:
     """Sizes of a model.
 
     Returns:
-        Parameters in all, trainable, by encoder (a part that both share counts in both), and by part (each once);
-        embedding size, distance, inputs, and the vocabulary sizes that the figures hold for.
+        Parameters in all, trainable, of the encoders (all that inference needs; a part that both share counts once)
+        and of what training alone needs, by encoder (a shared part counts in both), and by part (each once); embedding
+        size, distance, inputs, and the vocabulary sizes that the figures hold for.
     """
     from kfood.configs import experiment
     from kfood.models import MODELS
@@ -49,17 +51,21 @@ def describe(args: Describe) -> dict[str, Any]:
     model = MODELS[args.model].load()(chosen.model, chosen.spec)
     parts: dict[str, int] = {}
     counted: set[int] = set()
-    for layer in model.layers:
-        if layer not in model.encoders.values():
-            new = [variable for variable in layer.weights if id(variable) not in counted]
-            counted |= {id(variable) for variable in new}
+    encoders = list(model.encoders.values())
+    for layer in [*(layer for layer in model.layers if layer not in encoders), *encoders]:
+        new = [variable for variable in layer.weights if id(variable) not in counted]
+        counted |= {id(variable) for variable in new}
+        if new:
             parts[layer.name] = _count(new)
+    needed = _count({id(variable): variable for encoder in encoders for variable in encoder.weights}.values())
     return {
         "model": args.model,
         "preset": args.preset,
         "variant": args.variant or None,
         "parameters": sum(parts.values()),
         "trainable_parameters": _count(model.trainable_variables),
+        "encoder_parameters": needed,
+        "training_only_parameters": sum(parts.values()) - needed,
         "by_encoder": {name: encoder.count_params() for name, encoder in model.encoders.items()},
         "by_part": parts,
         "embedding_size": model.embedding_size,
@@ -72,9 +78,13 @@ def describe(args: Describe) -> dict[str, Any]:
             for name, encoder in model.encoders.items()
         },
         "vocabulary": {
-            "words": chosen.spec.word_vocabulary,
-            "ingredients": chosen.spec.ingredient_vocabulary,
-            "classes": chosen.spec.classes,
+            name: getattr(chosen.spec, field)
+            for name, field in (
+                ("words", "word_vocabulary"),
+                ("ingredients", "ingredient_vocabulary"),
+                ("classes", "classes"),
+            )
+            if hasattr(chosen.spec, field)
         },
     }
 

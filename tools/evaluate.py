@@ -4,6 +4,7 @@ Examples:
     kfood evaluate RUN --data DATA
     kfood evaluate RUN --data DATA --split test --gallery 1000 --subsets 10
     kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
+    kfood evaluate PHOTOS --data LABELLED
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from kfood.data.dataset import LabelledDataset, RecipeDataset
     from kfood.evaluation.protocols import Evaluation, Protocol
 
 DEFAULT_GALLERY = 1_000
@@ -28,21 +30,21 @@ class Evaluate:
     run: tyro.conf.Positional[pathlib.Path]
     """Run folder, made by `kfood train`."""
     data: pathlib.Path
-    """Prepared dataset with the vocabulary that the run was trained with."""
+    """Prepared dataset: of recipes, with the vocabulary that the run was trained with; of labelled photos, any."""
     split: str = "test"
     """Which of its splits."""
     gallery: int | None = None
-    """Pairs in a gallery; by default 1,000, or the whole split if it has fewer."""
+    """Of recipes: pairs in a gallery; by default 1,000, or the whole split if it has fewer."""
     subsets: int | None = None
-    """Galleries drawn from the split; by default 10, or 1 where a gallery is the whole split."""
+    """Of recipes: galleries drawn from the split; by default 10, or 1 where a gallery is the whole split."""
     seed: int = 0
-    """Of the draw."""
+    """Of the draw; of labelled photos, of k-means and the map."""
     sampling: Literal["random", "disjoint"] = "random"
-    """Whether two galleries may share pairs (random) or not (disjoint)."""
+    """Of recipes: whether two galleries may share pairs (random) or not (disjoint)."""
     rank_origin: Literal[0, 1] = 1
-    """Rank of the nearest item."""
+    """Of recipes: rank of the nearest item."""
     batch_size: int = 64
-    """Pairs embedded at a time."""
+    """Pairs, or photos, embedded at a time."""
     weights: Literal["best", "last"] = "best"
     """Of the best epoch on validation, or of the last."""
     out: pathlib.Path | None = None
@@ -68,17 +70,78 @@ def run(args: Evaluate) -> dict[str, Any]:
         OSError: something cannot be read or written.
     """
     import rich
-    from rich import progress
+
+    from kfood.data.dataset import LabelledDataset, open_dataset
+    from kfood.evaluation import report
+    from kfood.models import MODELS, run_config
+
+    trained = MODELS.get(run_config(args.run)["model"])
+    dataset = open_dataset(args.data, trained.data if trained else "recipes")
+    evaluated = _by_class(args, dataset) if isinstance(dataset, LabelledDataset) else _by_pair(args, dataset)
+    content, page, table = evaluated
+    paths = report.write_report(args.out or args.run, content, page)
+    rich.print(table)
+    print(f"{paths[0]}\n{paths[1]}")
+    return content
+
+
+def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any], str, Any]:
+    """Every photo queries all others: (report.json, report.html, table)."""
+    from rich import box
+    from rich.table import Table
 
     from kfood import schema
-    from kfood.data.dataset import open_dataset
+    from kfood.data.pipeline import photo_batches
+    from kfood.evaluation import class_report
+    from kfood.evaluation.embedding import embed_dataset
+    from kfood.evaluation.retrieval import retrieval_metrics
+    from kfood.models import load_run, run_config
+
+    plain = Evaluate(args.run, args.data)
+    for name in ("gallery", "subsets", "sampling", "rank_origin"):
+        if getattr(args, name) != getattr(plain, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')}: expected none for labelled photos, each of which queries all others."
+            )
+    photos = dataset.size(args.split)
+    model: Any = load_run(args.run, weights=args.weights)
+    start = time.perf_counter()
+    with _progress() as bar:
+        task = bar.add_task("embedding", total=photos)
+        batches = photo_batches(dataset, args.split, model.spec, args.batch_size, training=False)
+        embeddings = embed_dataset(
+            model, batches, keep=[schema.CLASS_ID], progress=lambda done: bar.update(task, completed=done)
+        )
+    embedded = time.perf_counter()
+    arrays, labels = embeddings.arrays["image"], embeddings.features[schema.CLASS_ID]
+    figures = retrieval_metrics(arrays, labels, distance=model.distance, seed=args.seed)
+    content = class_report.class_report_json(
+        figures,
+        labels,
+        dataset,
+        args.split,
+        distance=model.distance,
+        seed=args.seed,
+        model=_described(args, model, arrays.shape[1]) | {"variant": run_config(args.run)["variant"]},
+        seconds={"embedding": embedded - start, "retrieval": time.perf_counter() - embedded},
+    )
+    shown = {label: content["retrieval"][name] for name, label in class_report.LABELS.items()}
+    title = f"{photos:,} photos of {content['data']['classes']:,} classes, {model.distance}"
+    table = Table(*shown, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    cells = (f"{value:.3f}" if label.startswith("int") else f"{100 * value:.2f}" for label, value in shown.items())
+    table.add_row(*("–" if value is None else cell for cell, value in zip(cells, shown.values(), strict=True)))
+    return content, class_report.class_report_html(content, arrays, labels, dataset), table
+
+
+def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], str, Any]:
+    """Each recipe looks for its photo and back: (report.json, report.html, table)."""
+    from kfood import schema
     from kfood.data.pipeline import recipe_batches
     from kfood.evaluation import report
     from kfood.evaluation.embedding import embed_dataset
     from kfood.evaluation.protocols import evaluate, scalability
-    from kfood.models import load_run, run_config
+    from kfood.models import load_run
 
-    dataset = open_dataset(args.data)
     pairs = dataset.size(args.split)
     protocol = protocol_for(args, pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
@@ -86,13 +149,7 @@ def run(args: Evaluate) -> dict[str, Any]:
     model: Any = load_run(args.run, weights=args.weights)  # any model: only its encoders, decoders and distance
 
     start = time.perf_counter()
-    columns = (
-        progress.TextColumn("{task.description:>9}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns) as bar:
+    with _progress() as bar:
         task = bar.add_task("embedding", total=pairs)
         batches = recipe_batches(dataset, args.split, model.spec, args.batch_size, training=False)
         embeddings = embed_dataset(
@@ -120,20 +177,36 @@ def run(args: Evaluate) -> dict[str, Any]:
         dataset,
         args.split,
         scalability=curve,
-        model={
-            "name": run_config(args.run)["model"],
-            "run": args.run.resolve().name,
-            "weights": args.weights,
-            "embedding_size": next(iter(embeddings.arrays.values())).shape[1],
-            "parameters": {"encoders": _parameters(*model.encoders.values()), "all": _parameters(model)},
-        },
+        model=_described(args, model, next(iter(embeddings.arrays.values())).shape[1]),
         seconds={"embedding": embedded - start, "ranking": ranked - embedded, "scalability": scaled - ranked},
     )
     page = report.report_html(content, evaluation, embeddings, model, dataset)
-    paths = report.write_report(args.out or args.run, content, page)
-    rich.print(_table(evaluation))
-    print(f"{paths[0]}\n{paths[1]}")
-    return content
+    return content, page, _table(evaluation)
+
+
+def _described(args: Evaluate, model: Any, embedding_size: int) -> dict[str, Any]:
+    """What report.json says of the model."""
+    from kfood.models import run_config
+
+    return {
+        "name": run_config(args.run)["model"],
+        "run": args.run.resolve().name,
+        "weights": args.weights,
+        "embedding_size": embedding_size,
+        "parameters": {"encoders": _parameters(*model.encoders.values()), "all": _parameters(model)},
+    }
+
+
+def _progress() -> Any:
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description:>9}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    return progress.Progress(*columns)
 
 
 def protocol_for(args: Evaluate, pairs: int) -> "Protocol":

@@ -1,4 +1,4 @@
-"""Embed a dataset's photos and recipes with a bundle, for `kfood search`.
+"""Embed a dataset's photos, and its recipes where it has any, with a bundle, for `kfood search`.
 
 Examples:
     kfood index BUNDLE --data DATA --out INDEX
@@ -8,12 +8,12 @@ Examples:
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import RecipeDataset
+    from kfood.data.dataset import LabelledDataset, RecipeDataset
     from kfood.export.runtime import Bundle
     from kfood.search import Item
 
@@ -29,7 +29,7 @@ class Index:
     out: pathlib.Path
     """Index to make."""
     split: Literal["train", "val", "test", "all"] = "test"
-    """Which recipes to index."""
+    """Which recipes, or photos, to index."""
     approximate: bool = False
     """Search with FAISS's HNSW graph (extra `faiss`), for galleries of millions; its recall is printed."""
     threads: int = 0
@@ -49,27 +49,29 @@ def run(args: Index) -> None:
     """Indexes, and says what was left out."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from kfood import schema
     from kfood.data.dataset import SPLITS, open_dataset
     from kfood.export.runtime import Bundle
     from kfood.search import build_index
 
     bundle = Bundle.open(args.bundle, threads=args.threads)
-    dataset = open_dataset(args.data)
+    dataset: Any = open_dataset(args.data, "recipes" if schema.INSTRUCTION_VECTORS in bundle.spec else "labelled")
     splits: list[str] = list(SPLITS) if args.split == "all" else [args.split]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        task = progress.add_task("recipes and photos", total=sum(dataset.size(split) for split in splits))
+        task = progress.add_task("items", total=sum(dataset.size(split) for split in splits))
         description = build_index(
             args.out,
             bundle,
-            items(dataset, splits, bundle),
+            photo_items(dataset, splits) if dataset.kind == "labelled" else items(dataset, splits, bundle),
             dataset={"name": dataset.name, "fingerprint": dataset.fingerprint},
             splits=splits,
             approximate=args.approximate,
             overwrite=args.overwrite,
             advance=lambda count: progress.advance(task, count),
         )
-    print(f"{args.out}: {description['items']:,} recipes with photos, by {description['distance']} distance.")
+    what = "recipes with photos" if "recipes" in description["sides"] else "photos"
+    print(f"{args.out}: {description['items']:,} {what}, by {description['distance']} distance.")
     left_out = description["without_words"]
     if left_out["count"]:
         print(f"Left out, no word that the model reads: {left_out['count']:,} ({', '.join(left_out['first'])}).")
@@ -123,5 +125,30 @@ def items(dataset: "RecipeDataset", splits: list[str], bundle: "Bundle") -> Iter
                 ingredients=texts[schema.INGREDIENTS],
                 instructions=texts[schema.INSTRUCTIONS],
                 recipe=recipe,
+                photo=decode_photo(example[schema.IMAGES].numpy()[0]),
+            )
+
+
+def photo_items(dataset: "LabelledDataset", splits: list[str]) -> Iterator["Item"]:
+    """The photos of some splits in disk order, each with its class for a title.
+
+    Args:
+        dataset: where they come from.
+        splits: which.
+    """
+    import tensorflow as tf
+
+    from kfood import schema
+    from kfood.export.runtime import decode_photo
+    from kfood.search import Item
+
+    for split in splits:
+        for example in tf.data.TFRecordDataset(dataset.files(split)).map(dataset.parse).prefetch(2):
+            yield Item(
+                id=example[schema.ID].numpy().decode(),
+                title=dataset.classes[int(example[schema.CLASS_ID])].replace("_", " "),
+                ingredients=[],
+                instructions=[],
+                recipe=None,
                 photo=decode_photo(example[schema.IMAGES].numpy()[0]),
             )

@@ -10,11 +10,13 @@ COMMANDS = {
     "describe": "a model's sizes as JSON",
     "evaluate": "a run and a dataset → report.json and report.html",
     "compare": "evaluated runs → one table, and charts",
+    "explain": "where a run's model looks in a photo or a recipe, or how its training went",
     "export": "a run → a bundle: SavedModel and ONNX",
     "index": "a bundle and a dataset → an index",
     "search": "a photo, a recipe or a text → what an index holds nearest to it",
     "demo": "all of the above on the synthetic kitchen",
     "bench": "speed against the machine's limits",
+    "bench-losses": "labelled photos → every loss of the α-sampling paper, in one table",
 }
 
 
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: kfood COMMAND …   (kfood COMMAND --help tells more)\n")
         for name, meaning in COMMANDS.items():
-            print(f"  {name:<10} {meaning}")
+            print(f"  {name:<12} {meaning}")
         return 0
     if arguments[0] == "--version":
         import kfood
@@ -46,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         if arguments[0] not in _WITHOUT_TENSORFLOW and not {"-h", "--help"} & set(arguments):
-            _import_tensorflow_quietly()
-        importlib.import_module(f"kfood.tools.{arguments[0]}").main(arguments[1:])
+            import_tensorflow_quietly()
+        importlib.import_module(f"kfood.tools.{arguments[0].replace('-', '_')}").main(arguments[1:])
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get("KFOOD_TRACEBACK"):
             raise
@@ -59,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _import_tensorflow_quietly() -> None:
+def import_tensorflow_quietly() -> None:
     """TensorFlow writes notes about the machine to file descriptor 2 before its log level holds; they are no errors."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

@@ -2,6 +2,9 @@
 
 Examples:
     kfood prepare recipe1m --source Recipe1M/ --out data/recipe1m
+    kfood prepare labelled --source food-101.tar.gz --out data/food-101
+    kfood prepare labelled --source photos/ --out data/photos --train-classes 20
+    kfood prepare labelled --tfds cub-200-2011 --out data/cub
     kfood prepare kitchen --out data/kitchen --pairs 2000 --size 128 --seed 0
 """
 
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import RecipeDataset
+    from kfood.data.dataset import LabelledDataset, RecipeDataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,35 @@ class Recipe1M:
 
 
 @dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Prepare labelled photos, split by class: those of the test split are never trained on.
+
+    Reads a folder or a tar archive of class folders (Food-101, Vireo Food-172, ISIA Food-500, or your own), or a data
+    set that TensorFlow Datasets has a builder for. Classes count in string order.
+    """
+
+    out: pathlib.Path
+    """Folder to make."""
+    source: pathlib.Path | None = None
+    """Folder or tar archive, compressed or not, with class folders beside each other: images/CLASS/FILE."""
+    tfds: str = ""
+    """In place of --source: food-101, cub-200-2011, cars196 or sop, which TFDS downloads."""
+    train_classes: int | None = None
+    """Train on the first so many classes and test on the rest; by default as the paper splits the data set with this
+    number of classes: food-101 (101: 70), vireo-172 (172: 120), isia-500 (500: 350), cub-200-2011 (200: 100), cars196
+    (196: 98), sop (22,634: 11,318)."""
+    val_share: float = 0.1
+    """Share of the training classes' photos that is held out for validation."""
+    short_side: int = 256
+    """Photos are reduced so that their short side has this many pixels; smaller ones stay as they are."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared dataset."""
+
+    def __post_init__(self):
+        _at_least_one(self, "short_side")
+
+
+@dataclasses.dataclass(frozen=True)
 class Kitchen:
     """Draw the synthetic kitchen: recipes from templates, pictures that follow from them."""
 
@@ -72,7 +104,9 @@ class Prepare:
     """Make a prepared dataset: the folder that all other commands read."""
 
     what: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")] | Annotated[Kitchen, tyro.conf.subcommand("kitchen")]
+        Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")]
+        | Annotated[Labelled, tyro.conf.subcommand("labelled")]
+        | Annotated[Kitchen, tyro.conf.subcommand("kitchen")]
     ]
 
 
@@ -85,7 +119,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def run(args: Prepare | Recipe1M | Kitchen) -> "RecipeDataset":
+def run(args: Prepare | Recipe1M | Labelled | Kitchen) -> "RecipeDataset | LabelledDataset":
     """Run the command.
 
     Args:
@@ -99,6 +133,8 @@ def run(args: Prepare | Recipe1M | Kitchen) -> "RecipeDataset":
         ValueError: if the raw files are not what they should be, or leave a split empty.
     """
     what = args.what if isinstance(args, Prepare) else args
+    if isinstance(what, Labelled):
+        return _prepare_labelled(what)
     return _prepare_recipe1m(what) if isinstance(what, Recipe1M) else _prepare_kitchen(what)
 
 
@@ -149,6 +185,51 @@ def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
             raise
     _show(kept, report())
     _say(dataset)
+    return dataset
+
+
+def _prepare_labelled(args: Labelled) -> "LabelledDataset":
+    from kfood.data import builder, labelled
+    from kfood.data.dataset import SPLITS
+
+    if (args.source is None) == (not args.tfds):
+        raise ValueError("labelled: expected one of --source and --tfds, received both or neither.")
+    builder.check_output(args.out, overwrite=args.overwrite)
+    source = labelled.Ready(args.tfds) if args.source is None else labelled.Files(args.source)
+    count = len(source.classes)
+    name = args.tfds or labelled.known_by_classes(count)
+    train_classes = args.train_classes
+    if train_classes is None:
+        if not name:
+            raise ValueError(f"--train-classes: expected a number, for no known data set has {count} classes.")
+        train_classes = labelled.KNOWN[name].train_classes
+    photos = labelled.LabelledPhotos(
+        source, train_classes=train_classes, val_share=args.val_share, short_side=args.short_side
+    )
+    with _progress() as progress:
+
+        def records(split):
+            task = progress.add_task(split, total=photos.candidates[split])
+            yield from photos.records(split, lambda: progress.advance(task))
+
+        dataset = builder.write_photos(
+            args.out,
+            name or "labelled",
+            {split: records(split) for split in SPLITS},
+            classes=source.classes,
+            train_classes=train_classes,
+            short_side=args.short_side,
+            overwrite=args.overwrite,
+            report=lambda: {"dropped": photos.dropped.by_reason},
+        )
+    for reason, drop in photos.dropped.by_reason.items():
+        first = ", ".join(drop["first"])
+        _print(f"Left out, {reason}: {drop['count']:,} ({first}{', …' if drop['count'] > len(drop['first']) else ''}).")
+    sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
+    _print(
+        f"{dataset.path} ({dataset.name}): {sizes} photos; {train_classes:,} classes to train on, "
+        f"{count - train_classes:,} others to test on."
+    )
     return dataset
 
 

@@ -1,8 +1,8 @@
 """Search an index by a photo, a recipe, or a text; neither TensorFlow nor the dataset is needed.
 
-A photo finds recipes; a recipe or a text finds photos; `--to` changes that. A recipe is a JSON file with any of the
-keys title (a string), ingredients and instructions (lists of strings). A text is read as a recipe: whole as its title
-and its one instruction, and cut at commas as its ingredients.
+A photo finds recipes, or photos in an index of photos alone; a recipe or a text finds photos; `--to` changes that. A
+recipe is a JSON file with any of the keys title (a string), ingredients and instructions (lists of strings). A text is
+read as a recipe: whole as its title and its one instruction, and cut at commas as its ingredients.
 
 Examples:
     kfood search INDEX --image soup.jpg
@@ -40,7 +40,7 @@ class Search:
     top: int = 5
     """How many to find."""
     to: Literal["photos", "recipes"] | None = None
-    """What to search among; recipes for a photo, photos otherwise."""
+    """What to search among; recipes for a photo where there are any, photos otherwise."""
     gallery_picture: pathlib.Path | None = None
     """PNG to draw: the query beside what was found."""
     explain: bool = False
@@ -81,8 +81,10 @@ def run(args: Search) -> "list[Result]":
         raise FileNotFoundError(f"{path}: expected the bundle that made {args.index}; if it was moved, give --bundle.")
     bundle = Bundle.open(path)
     index.check_bundle(bundle)
+    if args.image is None and "recipes" not in index.sides:
+        raise ValueError(f"expected --image, for {args.index} holds photos alone and its model reads no text.")
     embedding, shown, title = _query(args, bundle)
-    side: Literal["photos", "recipes"] = args.to or ("recipes" if args.image else "photos")
+    side: Literal["photos", "recipes"] = args.to or ("recipes" if args.image and "recipes" in index.sides else "photos")
     results = index.search(embedding, side, args.top)
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))
     if args.gallery_picture:

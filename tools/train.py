@@ -4,6 +4,8 @@ Examples:
     kfood train acme --data DATA --run RUN --preset small
     kfood train acme --data DATA --run RUN --preset small --variant TL+HM --epochs 30 --set margin=0.2
     kfood train acme --data DATA --run RUN --preset small --resume
+    kfood train alpha_gao --data LABELLED --run PHOTOS --preset small --variant softmax
+    kfood train acme --data DATA --run RUN --preset small --set image_encoder.weights=PHOTOS
 """
 
 import dataclasses
@@ -30,7 +32,7 @@ class Train:
     epochs: int | None = None
     """Passes over the training split; the preset's by default."""
     batch_size: int | None = None
-    """Pairs a step; the preset's by default."""
+    """Pairs, or photos, a step; the preset's by default."""
     seed: int | None = None
     """Of weights, order, augmentation and noise; the preset's by default."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -51,12 +53,14 @@ def run(args: Train) -> None:
     """Trains, and says where the run is and how it did."""
     from kfood.configs import experiment
     from kfood.data.dataset import open_dataset
+    from kfood.models import MODELS
     from kfood.training import train
 
     named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
     chosen = experiment(args.model, args.preset, args.variant, overrides)
-    progress = train(args.model, chosen, open_dataset(args.data), args.run, variant=args.variant, resume=args.resume)
+    dataset = open_dataset(args.data, MODELS[args.model].data)
+    progress = train(args.model, chosen, dataset, args.run, variant=args.variant, resume=args.resume)
     print(
         f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5."
     )

@@ -22,7 +22,7 @@ class Experiment:
     """
 
     model: Any
-    spec: schema.RecipeSpec
+    spec: schema.RecipeSpec | schema.PhotoSpec
     training: TrainingConfig
 
 

@@ -1,7 +1,8 @@
-"""Writing a prepared recipe dataset: the TFDS builder, and the folder around it.
+"""Writing a prepared dataset: the TFDS builders, and the folder around them.
 
 Every source of recipes (raw Recipe1M files, the synthetic kitchen) comes here as one iterable of
-:class:`~kfood.data.dataset.RecipeRecord` a split; :func:`write_recipes` makes of them the folder that
+:class:`~kfood.data.dataset.RecipeRecord` a split, every source of labelled photos as one of
+:class:`~kfood.data.dataset.PhotoRecord`; :func:`write_recipes` and :func:`write_photos` make of them the folder that
 :func:`kfood.data.dataset.open_dataset` reads. The folder appears whole or not at all.
 """
 
@@ -24,6 +25,9 @@ from kfood.data.dataset import (
     FORMAT,
     MOST_PHOTOS,
     SPLITS,
+    LabelledDataset,
+    PhotoRecord,
+    PreparedDataset,
     RecipeDataset,
     RecipeRecord,
     open_dataset,
@@ -35,7 +39,7 @@ _KIND = {"kind": "prepared datasets", "marker": "dataset.json"}
 
 
 class EmptySplitError(ValueError):
-    """A split of the dataset would hold no pair."""
+    """A split of the dataset would hold nothing."""
 
 
 class _CanonicalWriter(tfds.core.ExampleWriter):
@@ -49,7 +53,64 @@ class _CanonicalWriter(tfds.core.ExampleWriter):
         return super().write(path, canonical())
 
 
-class Recipes(tfds.core.GeneratorBasedBuilder):
+class _LocalBuilder(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder whose examples come from iterables, one a split, of records with an ``id``."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, splits: Mapping[str, Iterable[Any]], data_dir: str):
+        self._records = splits
+        super().__init__(data_dir=data_dir)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # everything is local
+        return {split: self._generate_examples(records) for split, records in self._records.items()}
+
+    def _generate_examples(self, records: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for record in records:
+            yield record.id, self._example(record)
+
+    def _example(self, record: Any) -> dict[str, Any]:
+        """What is stored of a record."""
+        raise NotImplementedError
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _CanonicalWriter(file_format=self.info.file_format)
+
+    def _log_download_bytes(self) -> None:
+        """Nothing is downloaded; TFDS would print that it is."""
+
+    def _log_download_done(self) -> None:
+        """TFDS would print the path of the temporary folder."""
+
+
+class Photos(_LocalBuilder):
+    """TFDS builder of labelled photos.
+
+    Args:
+        splits: split → its records.
+        data_dir: folder that receives ``photos/1.0.0``.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    schema.ID: tfds.features.Text(),
+                    schema.CLASS_ID: tfds.features.Scalar(np.int64),
+                    schema.IMAGES: tfds.features.Sequence(tfds.features.Text()),  # one, as encoded bytes
+                }
+            ),
+            description="Photos (encoded JPEG) with their classes, prepared by `kfood prepare`.",
+        )
+
+    def _example(self, record: PhotoRecord) -> dict[str, Any]:
+        return {schema.ID: record.id, schema.CLASS_ID: record.class_id, schema.IMAGES: [record.photo]}
+
+
+class Recipes(_LocalBuilder):
     """TFDS builder of recipe–photo pairs; its examples come from the iterables it is given.
 
     Args:
@@ -61,9 +122,8 @@ class Recipes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, splits: Mapping[str, Iterable[RecipeRecord]], instruction_vectors: int = 0, data_dir: str):
-        self._records = splits
         self._instruction_vectors = instruction_vectors
-        super().__init__(data_dir=data_dir)
+        super().__init__(splits=splits, data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         lines = tfds.features.Sequence(tfds.features.Text())
@@ -86,33 +146,19 @@ class Recipes(tfds.core.GeneratorBasedBuilder):
             description="Recipes with their photos (encoded JPEG), prepared by `kfood prepare`.",
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is local
-        return {split: self._generate_examples(records) for split, records in self._records.items()}
-
-    def _example_writer(self) -> tfds.core.ExampleWriter:
-        return _CanonicalWriter(file_format=self.info.file_format)
-
-    def _log_download_bytes(self) -> None:
-        """Nothing is downloaded; TFDS would print that it is."""
-
-    def _log_download_done(self) -> None:
-        """TFDS would print the path of the temporary folder."""
-
-    def _generate_examples(self, records: Iterable[RecipeRecord]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for record in records:
-            example: dict[str, Any] = {
-                schema.ID: record.id,
-                schema.TITLE: record.title,
-                schema.INGREDIENTS: record.ingredients,
-                schema.INGREDIENT_NAMES: record.ingredient_names,
-                schema.INSTRUCTIONS: record.instructions,
-                schema.CLASS_ID: record.class_id,
-                schema.IMAGES: record.photos[:MOST_PHOTOS],
-            }
-            if self._instruction_vectors:
-                example[schema.INSTRUCTION_VECTORS] = record.instruction_vectors
-            yield record.id, example
+    def _example(self, record: RecipeRecord) -> dict[str, Any]:
+        example: dict[str, Any] = {
+            schema.ID: record.id,
+            schema.TITLE: record.title,
+            schema.INGREDIENTS: record.ingredients,
+            schema.INGREDIENT_NAMES: record.ingredient_names,
+            schema.INSTRUCTIONS: record.instructions,
+            schema.CLASS_ID: record.class_id,
+            schema.IMAGES: record.photos[:MOST_PHOTOS],
+        }
+        if self._instruction_vectors:
+            example[schema.INSTRUCTION_VECTORS] = record.instruction_vectors
+        return example
 
 
 def write_recipes(
@@ -156,52 +202,167 @@ def write_recipes(
         EmptySplitError: if a split has no record.
         OSError: if the folder cannot be written; nothing is left behind.
     """
-    out = pathlib.Path(out)
     counter = text.VocabularyCounter()
-    kept: dict[str, int] = {}
 
-    def passing(split: str) -> Iterator[RecipeRecord]:
-        kept[split] = 0
-        for record in splits[split]:
-            if split == "train":
-                lines = (record.title, *record.ingredients, *record.instructions)
-                counter.add(lines, record.ingredient_names)
-            kept[split] += 1
+    def counting(records: Iterable[RecipeRecord]) -> Iterator[RecipeRecord]:
+        for record in records:
+            lines = (record.title, *record.ingredients, *record.instructions)
+            counter.add(lines, record.ingredient_names)
             yield record
-        if not kept[split]:
-            raise EmptySplitError(f"split {split!r}: expected at least one usable recipe–photo pair, received none.")
 
-    with folders.whole_folder(out, **_KIND, overwrite=overwrite) as folder:
-        with _writing_errors_as_os_errors(out):
-            tfds.disable_progress_bar()
-            Recipes(
-                splits={split: passing(split) for split in SPLITS},
-                instruction_vectors=instruction_vectors,
-                data_dir=str(folder),
-            ).download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-        shutil.rmtree(folder / "downloads", ignore_errors=True)
+    def make(splits: Mapping[str, Iterable[Any]], folder: str) -> tfds.core.DatasetBuilder:
+        return Recipes(splits=splits, instruction_vectors=instruction_vectors, data_dir=folder)
+
+    def describe(folder: pathlib.Path) -> dict[str, Any]:
         counter.flush()
         words = text.rank_vocabulary(counter.words, min_word_count, max_words)
         ingredients = text.rank_vocabulary(counter.ingredients, min_ingredient_count, max_ingredients)
         write_vocabulary(folder, words, ingredients, list(classes))
+        return {
+            "short_side": short_side,
+            "instruction_vectors": instruction_vectors,
+            "vocabulary": {
+                "words": len(words),
+                "ingredients": len(ingredients),
+                "classes": len(classes),
+                "min_word_count": min_word_count,
+                "min_ingredient_count": min_ingredient_count,
+            },
+        }
+
+    _write(
+        RecipeDataset,
+        pathlib.Path(out),
+        name,
+        {**splits, "train": counting(splits["train"])},
+        make,
+        describe,
+        "recipe–photo pair",
+        overwrite=overwrite,
+        report=report,
+    )
+    return open_dataset(out)
+
+
+def write_photos(
+    out: str | pathlib.Path,
+    name: str,
+    splits: Mapping[str, Iterable[PhotoRecord]],
+    *,
+    classes: Sequence[str],
+    train_classes: int,
+    short_side: int,
+    overwrite: bool = False,
+    report: Callable[[], dict[str, Any]] = dict,
+) -> LabelledDataset:
+    """Write a prepared dataset folder of labelled photos, reading each split's records once, train first.
+
+    Args:
+        out: folder to make; it takes its place only once it is complete.
+        name: name of the dataset, kept in dataset.json.
+        splits: records of "train", "val" and "test".
+        classes: class names, index = class id.
+        train_classes: how many of them train and val hold; test holds the others.
+        short_side: what the photos' short side was reduced to, pixels.
+        overwrite: replace ``out`` if it is a prepared dataset.
+        report: called after the last record: what prepare.json holds beside ``kept``, the photos by split.
+
+    Returns:
+        The dataset, opened.
+
+    Raises:
+        FileExistsError: if ``out`` exists and is not to be, or cannot safely be, overwritten.
+        EmptySplitError: if a split has no record.
+        ValueError: a train or val record of a class beyond ``train_classes``, or a test record of one before it.
+        OSError: if the folder cannot be written; nothing is left behind.
+    """
+
+    def checked(split: str, records: Iterable[PhotoRecord]) -> Iterator[PhotoRecord]:
+        least, end = (train_classes, len(classes)) if split == "test" else (0, train_classes)
+        for record in records:
+            if not least <= record.class_id < end:
+                raise ValueError(
+                    f"{record.id}: expected a class from {least} to {end - 1} in split {split!r}, "
+                    f"received {record.class_id}."
+                )
+            yield record
+
+    def make(splits: Mapping[str, Iterable[Any]], folder: str) -> tfds.core.DatasetBuilder:
+        return Photos(splits=splits, data_dir=folder)
+
+    def describe(folder: pathlib.Path) -> dict[str, Any]:
+        write_vocabulary(folder, classes=list(classes))
+        builder = tfds.builder_from_directory(folder / LabelledDataset.folder)
+        (folder / "labels").mkdir()
+        for split in SPLITS:
+            examples = tf.data.TFRecordDataset([str(path) for path in builder.info.splits[split].filepaths])
+            # Only the label: a photo is left as the string it is.
+            labels = examples.map(lambda serialized: tf.io.parse_single_example(serialized, _LABEL)[schema.CLASS_ID])
+            np.save(folder / "labels" / f"{split}.npy", np.array(list(labels.as_numpy_iterator()), np.int32))
+        return {
+            "short_side": short_side,
+            "train_classes": train_classes,
+            "vocabulary": {"classes": len(classes)},
+        }
+
+    _write(
+        LabelledDataset,
+        pathlib.Path(out),
+        name,
+        {split: checked(split, splits[split]) for split in SPLITS},
+        make,
+        describe,
+        "photo",
+        overwrite=overwrite,
+        report=report,
+    )
+    return open_dataset(out, "labelled")
+
+
+_LABEL = {schema.CLASS_ID: tf.io.FixedLenFeature([], tf.int64)}
+
+
+def _write(
+    kind: type[PreparedDataset],
+    out: pathlib.Path,
+    name: str,
+    splits: Mapping[str, Iterable[Any]],
+    make: Callable[[Mapping[str, Iterable[Any]], str], tfds.core.DatasetBuilder],
+    describe: Callable[[pathlib.Path], dict[str, Any]],
+    item: str,
+    *,
+    overwrite: bool,
+    report: Callable[[], dict[str, Any]],
+) -> None:
+    """Any prepared dataset's folder; ``describe`` writes what is beside the examples, and is told in dataset.json."""
+    kept: dict[str, int] = {}
+
+    def passing(split: str) -> Iterator[Any]:
+        kept[split] = 0
+        for record in splits[split]:
+            kept[split] += 1
+            yield record
+        if not kept[split]:
+            raise EmptySplitError(f"split {split!r}: expected at least one usable {item}, received none.")
+
+    with folders.whole_folder(out, **_KIND, overwrite=overwrite) as folder:
+        with _writing_errors_as_os_errors(out):
+            tfds.disable_progress_bar()
+            make({split: passing(split) for split in SPLITS}, str(folder)).download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
+        shutil.rmtree(folder / "downloads", ignore_errors=True)
+        own = describe(folder)
+        own["vocabulary"]["sha256"] = vocabulary_fingerprint(folder, kind.vocabularies)
         _write_json(folder / "prepare.json", {"kept": kept, **report()})
         _write_json(
             folder / "dataset.json",
             {
                 "format": FORMAT,
-                "kind": "recipes",
+                "kind": kind.kind,
                 "name": name,
                 "splits": kept,
-                "short_side": short_side,
-                "instruction_vectors": instruction_vectors,
-                "vocabulary": {
-                    "words": len(words),
-                    "ingredients": len(ingredients),
-                    "classes": len(classes),
-                    "min_word_count": min_word_count,
-                    "min_ingredient_count": min_ingredient_count,
-                    "sha256": vocabulary_fingerprint(folder),
-                },
+                **own,
                 "versions": {
                     "kfood": kfood.__version__,
                     **{package: metadata.version(package) for package in ("tensorflow-datasets", "pillow")},
@@ -209,7 +370,6 @@ def write_recipes(
                 },
             },
         )
-    return open_dataset(out)
 
 
 def check_output(out: pathlib.Path, *, overwrite: bool) -> None:

@@ -1,14 +1,25 @@
-"""A prepared recipe dataset: the record that is written, and the folder that is read.
+"""A prepared dataset, of recipes or of labelled photos: the record that is written, and the folder that is read.
 
-The folder (made by ``kfood prepare``)::
+The folder of recipes (made by ``kfood prepare``)::
 
     DATA/
-      dataset.json                  what it is: name, pairs by split, sizes, versions
+      dataset.json                  what it is: kind, name, pairs by split, sizes, versions
       prepare.json                  what was kept, and what was dropped for which reason
       vocabulary/words.txt          one word a line, most frequent first; id = line index + 2
       vocabulary/ingredients.txt    one ingredient name a line, likewise
       vocabulary/classes.txt        one class a line; line 0 is "background"
       recipes/1.0.0/                the examples, as TFDS writes them
+
+The folder of labelled photos::
+
+    DATA/
+      dataset.json                  as above; and how many of the classes are trained on
+      prepare.json                  as above
+      vocabulary/classes.txt        one class a line, in string order; class id = line index
+      labels/{train,val,test}.npy   class id of each photo of a split, int32, in disk order
+      photos/1.0.0/                 the examples, as TFDS writes them
+
+The classes of its test split are those that are not trained on; its val split holds other photos of those that are.
 """
 
 import dataclasses
@@ -17,9 +28,10 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kfood import schema
 
@@ -34,9 +46,11 @@ SPLITS = ("train", "val", "test")
 MOST_PHOTOS = 5
 """Photos of a recipe that are stored: its first readable ones."""
 
-TFDS_FOLDER = pathlib.PurePath("recipes", "1.0.0")
+Kind = Literal["recipes", "labelled"]
+"""Recipes with photos, or photos with classes."""
 
 _VOCABULARIES = ("words", "ingredients", "classes")
+_MEANING = {"recipes": "recipes with photos", "labelled": "labelled photos"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,50 +79,47 @@ class RecipeRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipeDataset:
-    """A prepared recipe dataset, opened by :func:`open_dataset`.
+class PhotoRecord:
+    """One labelled photo, as it is written to a prepared dataset.
+
+    Attributes:
+        id: unique over all splits.
+        class_id: from 0.
+        photo: encoded JPEG.
+    """
+
+    id: str
+    class_id: int
+    photo: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """What both kinds of prepared datasets have in common; made by :func:`open_dataset`.
 
     Attributes:
         path: the folder.
-        name: "recipe1m", "kitchen", ….
-        splits: pairs by split.
-        words: word vocabulary; index ``i`` has id ``i + 2``.
-        ingredients: ingredient vocabulary; index ``i`` has id ``i + 2``.
-        classes: class names; index = class id, 0 = "background".
-        instruction_vectors: width of the precomputed sentence vectors; 0 = none stored.
+        name: "recipe1m", "kitchen", "food-101", ….
+        splits: items by split.
+        classes: class names; index = class id.
         short_side: short side to which photos were reduced, pixels.
         fingerprint: sha256 (hex) of the vocabularies; what was trained on them carries the same.
     """
 
+    kind: ClassVar[Kind]
+    vocabularies: ClassVar[tuple[str, ...]]
+    folder: ClassVar[pathlib.PurePath]
+
     path: pathlib.Path
     name: str
     splits: dict[str, int]
-    words: list[str] = dataclasses.field(repr=False)
-    ingredients: list[str] = dataclasses.field(repr=False)
     classes: list[str] = dataclasses.field(repr=False)
-    instruction_vectors: int
     short_side: int
     fingerprint: str
 
-    def spec(self, **limits: Any) -> schema.RecipeSpec:
-        """Shapes of a batch of this dataset.
-
-        Args:
-            **limits: fields of :class:`kfood.schema.RecipeSpec` other than the vocabulary sizes.
-
-        Returns:
-            The spec with this dataset's vocabulary sizes.
-        """
-        return self.fit(schema.RecipeSpec(**limits))
-
-    def fit(self, spec: schema.RecipeSpec) -> schema.RecipeSpec:
-        """``spec`` with this dataset's vocabulary sizes in place of its own."""
-        return dataclasses.replace(
-            spec,
-            word_vocabulary=len(self.words) + schema.FIRST_TOKEN_ID,
-            ingredient_vocabulary=len(self.ingredients) + schema.FIRST_TOKEN_ID,
-            classes=len(self.classes),
-        )
+    def write_vocabulary(self, folder: str | pathlib.Path) -> None:
+        """Copies ``vocabulary/`` to a folder."""
+        write_vocabulary(folder, **{name: getattr(self, name) for name in self.vocabularies})
 
     def files(self, split: str) -> list[str]:
         """Paths of the TFRecord files of a split, in disk order."""
@@ -116,7 +127,7 @@ class RecipeDataset:
         return [str(path) for path in self._builder.info.splits[split].filepaths]
 
     def size(self, split: str) -> int:
-        """Number of pairs of a split.
+        """Number of items of a split.
 
         Raises:
             ValueError: if there is no such split.
@@ -129,41 +140,27 @@ class RecipeDataset:
         """One serialized example → its disk features (strings, encoded photos), as tensors; see the module."""
         return self._builder.info.features.deserialize_example(serialized)
 
-    def texts(self, split: str) -> Iterator[dict[str, Any]]:
-        """The texts of a split in disk order, as Python values.
-
-        Yields:
-            ``{"id", "title", "ingredients", "ingredient_names", "instructions", "class_id"}``: strings, lists of
-            strings, and an int.
-        """
-        lists = (schema.INGREDIENTS, schema.INGREDIENT_NAMES, schema.INSTRUCTIONS)
-        wanted = (schema.ID, schema.TITLE, *lists, schema.CLASS_ID)
-        for example in self._examples(split, wanted):
-            yield {
-                schema.ID: example[schema.ID].decode(),
-                schema.TITLE: example[schema.TITLE].decode(),
-                **{name: [line.decode() for line in example[name]] for name in lists},
-                schema.CLASS_ID: int(example[schema.CLASS_ID]),
-            }
-
     def photos(self, split: str) -> Iterator[bytes]:
-        """The first photo of each recipe of a split in disk order, as encoded JPEG bytes."""
+        """The first photo of each item of a split in disk order, as encoded JPEG bytes."""
         for example in self._examples(split, (schema.IMAGES,)):
             yield example[schema.IMAGES][0]
 
     def photo(self, split: str, index: int) -> bytes:
-        """The first photo of recipe ``index`` (disk order) of a split, as encoded JPEG bytes.
+        """The first photo of item ``index`` (disk order) of a split, as encoded JPEG bytes.
 
         Raises:
-            IndexError: if the split has no such recipe.
+            IndexError: if the split has no such item.
         """
         if not 0 <= index < self.size(split):
-            raise IndexError(f"recipe: expected an index from 0 to {self.size(split) - 1}, received {index}.")
+            raise IndexError(f"item: expected an index from 0 to {self.size(split) - 1}, received {index}.")
+        return bytes(self.parse(self.serialized(split, index))[schema.IMAGES][0].numpy())
+
+    def serialized(self, split: str, index: int) -> bytes:
+        """Example ``index`` (disk order) of a split as it lies on disk, read alone."""
         file, offset, length = self._places(split)[index]
         with open(file, "rb") as records:
             records.seek(offset)
-            serialized = records.read(length)
-        return bytes(self.parse(serialized)[schema.IMAGES][0].numpy())
+            return records.read(length)
 
     def _places(self, split: str) -> list[tuple[str, int, int]]:
         """(file, offset, length in bytes) of each serialized example of a split, in disk order; found once."""
@@ -197,14 +194,107 @@ class RecipeDataset:
     def _builder(self):
         import tensorflow_datasets as tfds
 
-        return tfds.builder_from_directory(self.path / TFDS_FOLDER)
+        return tfds.builder_from_directory(self.path / self.folder)
 
 
-def open_dataset(path: str | pathlib.Path) -> RecipeDataset:
-    """Open a prepared recipe dataset.
+@dataclasses.dataclass(frozen=True)
+class RecipeDataset(PreparedDataset):
+    """A prepared recipe dataset, opened by :func:`open_dataset`; class 0 is "background".
+
+    Attributes:
+        words: word vocabulary; index ``i`` has id ``i + 2``.
+        ingredients: ingredient vocabulary; index ``i`` has id ``i + 2``.
+        instruction_vectors: width of the precomputed sentence vectors; 0 = none stored.
+    """
+
+    kind = "recipes"
+    vocabularies = _VOCABULARIES
+    folder = pathlib.PurePath("recipes", "1.0.0")
+
+    words: list[str] = dataclasses.field(repr=False)
+    ingredients: list[str] = dataclasses.field(repr=False)
+    instruction_vectors: int
+
+    def spec(self, **limits: Any) -> schema.RecipeSpec:
+        """Shapes of a batch of this dataset.
+
+        Args:
+            **limits: fields of :class:`kfood.schema.RecipeSpec` other than the vocabulary sizes.
+
+        Returns:
+            The spec with this dataset's vocabulary sizes.
+        """
+        return self.fit(schema.RecipeSpec(**limits))
+
+    def fit(self, spec: schema.RecipeSpec) -> schema.RecipeSpec:
+        """``spec`` with this dataset's vocabulary sizes in place of its own."""
+        return dataclasses.replace(
+            spec,
+            word_vocabulary=len(self.words) + schema.FIRST_TOKEN_ID,
+            ingredient_vocabulary=len(self.ingredients) + schema.FIRST_TOKEN_ID,
+            classes=len(self.classes),
+        )
+
+    def texts(self, split: str) -> Iterator[dict[str, Any]]:
+        """The texts of a split in disk order, as Python values.
+
+        Yields:
+            ``{"id", "title", "ingredients", "ingredient_names", "instructions", "class_id"}``: strings, lists of
+            strings, and an int.
+        """
+        lists = (schema.INGREDIENTS, schema.INGREDIENT_NAMES, schema.INSTRUCTIONS)
+        wanted = (schema.ID, schema.TITLE, *lists, schema.CLASS_ID)
+        for example in self._examples(split, wanted):
+            yield {
+                schema.ID: example[schema.ID].decode(),
+                schema.TITLE: example[schema.TITLE].decode(),
+                **{name: [line.decode() for line in example[name]] for name in lists},
+                schema.CLASS_ID: int(example[schema.CLASS_ID]),
+            }
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledDataset(PreparedDataset):
+    """A prepared dataset of labelled photos, opened by :func:`open_dataset`.
+
+    Attributes:
+        train_classes: how many of the classes, from id 0, the train and the val split hold; test holds the others.
+    """
+
+    kind = "labelled"
+    vocabularies = ("classes",)
+    folder = pathlib.PurePath("photos", "1.0.0")
+
+    train_classes: int
+
+    def fit(self, spec: schema.PhotoSpec) -> schema.PhotoSpec:
+        """``spec`` with this dataset's number of training classes in place of its own."""
+        return dataclasses.replace(spec, classes=self.train_classes)
+
+    def labels(self, split: str) -> NDArray[np.int32]:
+        """Class id of each photo of a split, in disk order."""
+        labels = np.load(self.path / "labels" / f"{split}.npy")
+        if len(labels) != self.size(split):
+            raise ValueError(f"{self.path}: expected {self.size(split)} labels of {split!r}, found {len(labels)}.")
+        return labels
+
+
+KINDS: dict[str, type[PreparedDataset]] = {"recipes": RecipeDataset, "labelled": LabelledDataset}
+"""As dataset.json names them."""
+
+
+@overload
+def open_dataset(path: str | pathlib.Path, kind: Literal["recipes"] = "recipes") -> RecipeDataset: ...
+@overload
+def open_dataset(path: str | pathlib.Path, kind: Literal["labelled"]) -> LabelledDataset: ...
+@overload
+def open_dataset(path: str | pathlib.Path, kind: Kind) -> RecipeDataset | LabelledDataset: ...
+def open_dataset(path, kind="recipes"):
+    """Open a prepared dataset.
 
     Args:
-        path: folder made by ``kfood prepare recipe1m`` or ``kfood prepare kitchen``.
+        path: folder made by ``kfood prepare``.
+        kind: what is expected there: ``"recipes"`` or ``"labelled"``.
 
     Returns:
         The dataset; its examples are read when asked for.
@@ -220,17 +310,26 @@ def open_dataset(path: str | pathlib.Path) -> RecipeDataset:
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
         received = (content["format"], content["kind"])
-        if received != (FORMAT, "recipes"):
-            raise ValueError(f"{description}: expected format {FORMAT} of kind 'recipes', received {received}.")
-        vocabularies = {name: read_vocabulary(path, name) for name in _VOCABULARIES}
-        dataset = RecipeDataset(
+        if received[0] == FORMAT and received[1] in KINDS and received[1] != kind:
+            raise ValueError(
+                f"{path}: expected a dataset of {_MEANING[kind]}, received one of {_MEANING[received[1]]}: "
+                "prepare another, or choose a model that is trained on these."
+            )
+        if received != (FORMAT, kind):
+            raise ValueError(f"{description}: expected format {FORMAT} of kind {kind!r}, received {received}.")
+        opened: Any = KINDS[kind]
+        own = {
+            field.name: int(content[field.name])
+            for field in dataclasses.fields(opened)
+            if field.name in ("short_side", "instruction_vectors", "train_classes")
+        }
+        dataset = opened(
             path=path,
             name=content["name"],
             splits={split: int(size) for split, size in content["splits"].items()},
-            **vocabularies,
-            instruction_vectors=int(content["instruction_vectors"]),
-            short_side=int(content["short_side"]),
-            fingerprint=vocabulary_fingerprint(path),
+            **{name: read_vocabulary(path, name) for name in opened.vocabularies},
+            **own,
+            fingerprint=vocabulary_fingerprint(path, opened.vocabularies),
         )
         recorded = content["vocabulary"]["sha256"]
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
@@ -251,18 +350,19 @@ def read_vocabulary(folder: str | pathlib.Path, name: str) -> list[str]:
     return text.split("\n")[:-1]  # not splitlines(), which also cuts at Unicode's line separators
 
 
-def write_vocabulary(folder: str | pathlib.Path, words: list[str], ingredients: list[str], classes: list[str]) -> None:
-    """Write ``FOLDER/vocabulary/{words,ingredients,classes}.txt``."""
+def write_vocabulary(folder: str | pathlib.Path, words=None, ingredients=None, classes=None) -> None:
+    """Write ``FOLDER/vocabulary/{words,ingredients,classes}.txt``: those lists of strings that are given."""
     target = pathlib.Path(folder) / "vocabulary"
     target.mkdir(parents=True, exist_ok=True)
     for name, lines in zip(_VOCABULARIES, (words, ingredients, classes), strict=True):
-        (target / f"{name}.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+        if lines is not None:
+            (target / f"{name}.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
-def vocabulary_fingerprint(folder: str | pathlib.Path) -> str:
-    """sha256 (hex) over the names and contents of ``FOLDER/vocabulary``'s three files."""
+def vocabulary_fingerprint(folder: str | pathlib.Path, names: tuple[str, ...] = _VOCABULARIES) -> str:
+    """sha256 (hex) over the names and contents of ``FOLDER/vocabulary``'s files."""
     digest = hashlib.sha256()
-    for name in _VOCABULARIES:
+    for name in names:
         content = (pathlib.Path(folder) / "vocabulary" / f"{name}.txt").read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -1,14 +1,19 @@
-"""Batches of a prepared recipe dataset, as ``tf.data`` streams.
+"""Batches of a prepared dataset, as ``tf.data`` streams: of recipe–photo pairs, or of labelled photos class by class.
 
 A training stream is endless, and epoch ``e`` of it is a pure function of (seed, e): the order of files and recipes,
-the photo taken of each recipe, crops and mirroring. Resuming after ``n`` epochs is a stream with ``first_epoch=n``.
+the photo taken of each recipe, the classes and photos of each batch, crops and mirroring. Resuming after ``n`` epochs
+is a stream with ``first_epoch=n``.
 """
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kfood import schema
 from kfood.data import images
-from kfood.data.dataset import RecipeDataset
+from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.text import RecipeTokenizer
 
 SHUFFLE_BLOCK = 4096
@@ -18,16 +23,24 @@ recipes lie in random order within them."""
 _FILES_AT_ONCE = 8
 
 
-def steps_per_epoch(dataset: RecipeDataset, split: str, batch_size: int) -> int:
+def batches(
+    dataset: PreparedDataset, split: str, spec: Any, batch_size: int, *, training: bool, **options: Any
+) -> tf.data.Dataset:
+    """Stream batches of a dataset of either kind: :func:`recipe_batches` or :func:`photo_batches`."""
+    make: Any = photo_batches if isinstance(dataset, LabelledDataset) else recipe_batches
+    return make(dataset, split, spec, batch_size, training=training, **options)
+
+
+def steps_per_epoch(dataset: PreparedDataset, split: str, batch_size: int) -> int:
     """Full batches in one epoch of a training stream.
 
     Args:
         dataset: a prepared dataset.
         split: "train", "val" or "test".
-        batch_size: pairs in a batch.
+        batch_size: pairs, or photos, in a batch.
 
     Returns:
-        ``pairs // batch_size``.
+        ``items // batch_size``.
 
     Raises:
         ValueError: if the split does not fill one batch.
@@ -35,7 +48,7 @@ def steps_per_epoch(dataset: RecipeDataset, split: str, batch_size: int) -> int:
     size = dataset.size(split)
     if not 1 <= batch_size <= size:
         raise ValueError(
-            f"batch size: expected from 1 to {size}, the pairs of split {split!r} of {dataset.path}, "
+            f"batch size: expected from 1 to {size}, the items of split {split!r} of {dataset.path}, "
             f"received {batch_size}."
         )
     return size // batch_size
@@ -138,6 +151,133 @@ def recipe_batches(
     options = tf.data.Options()
     options.deterministic = True
     return stream.with_options(options)
+
+
+def photo_batches(
+    dataset: LabelledDataset,
+    split: str,
+    spec: schema.PhotoSpec,
+    batch_size: int,
+    *,
+    training: bool,
+    seed: int = 0,
+    first_epoch: int = 0,
+    augmentation: images.Augmentation | None = None,
+) -> tf.data.Dataset:
+    """Stream batches of labelled photos.
+
+    Args:
+        dataset: a prepared dataset.
+        split: "train", "val" or "test".
+        spec: shapes of the batches.
+        batch_size: photos in a batch.
+        training: True: an endless stream of augmented epochs of :func:`steps_per_epoch` batches of
+            ``batch_size / spec.samples_per_class`` classes (:func:`class_batches`); each photo is read from its place
+            on disk when its turn comes. False: one pass in disk order, centre crops, the last batch smaller where need
+            be.
+        seed: what the training stream's choices are drawn from.
+        first_epoch: epoch with which the training stream begins.
+        augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
+
+    Returns:
+        Dataset of dicts: ``id``, ``image``, ``class_id``.
+
+    Raises:
+        ValueError: if the split has too few photos or classes for a training batch.
+    """
+
+    def features(serialized: tf.Tensor, transform: Any) -> dict[str, tf.Tensor]:
+        example = dataset.parse(serialized)
+        return {
+            schema.ID: example[schema.ID],
+            schema.IMAGE: transform(images.decode_image(example[schema.IMAGES][0])),
+            schema.CLASS_ID: tf.cast(example[schema.CLASS_ID], tf.int32),
+        }
+
+    if training:
+        steps = steps_per_epoch(dataset, split, batch_size)
+        labels = dataset.labels(split)
+        class_batches(labels, 1, batch_size, spec.samples_per_class, seed=(seed, 0))  # says now what does not fit
+        read = tf.autograph.experimental.do_not_convert(
+            lambda index: tf.ensure_shape(
+                tf.numpy_function(lambda index: dataset.serialized(split, index), [index], tf.string), []
+            )
+        )
+
+        def epoch(index: tf.Tensor) -> tf.data.Dataset:
+            rows = tf.numpy_function(
+                lambda index: class_batches(labels, steps, batch_size, spec.samples_per_class, seed=(seed, int(index))),
+                [index],
+                tf.int64,
+            )
+            key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 1], tf.int64), index)
+            chosen = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [steps * batch_size]))
+            return chosen.enumerate().map(lambda place, row: (row, key, place))
+
+        def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
+            # Keyed by place: in an epoch of a small class a photo comes more than once.
+            key = tf.random.experimental.stateless_fold_in(key, place)
+            return features(
+                read(row), lambda photo: images.training_transform(photo, spec.image_size, key, augmentation)
+            )
+
+        stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+    else:
+        if batch_size < 1:
+            raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
+
+        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
+            return features(serialized, lambda photo: images.evaluation_transform(photo, spec.image_size))
+
+        stream = tf.data.TFRecordDataset(dataset.files(split))
+    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    stream = stream.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.deterministic = True
+    return stream.with_options(options)
+
+
+def class_batches(
+    labels: NDArray[np.int32], steps: int, batch_size: int, samples: int, *, seed: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """The photos of an epoch: each batch holds ``batch_size / samples`` classes, ``samples`` photos of each.
+
+    A batch's classes are drawn without repetition, each batch for itself (the paper's section 4.3). A class's photos
+    come in random order, and none again before all others have come, but for those that do not fill a group; a class
+    with fewer than ``samples`` photos repeats them.
+
+    Args:
+        labels: int [photos], class ids.
+        steps: batches.
+        batch_size: photos in a batch.
+        samples: photos of each of its classes.
+        seed: what all of it follows from.
+
+    Returns:
+        int64 [steps * batch_size], indices into ``labels``, class by class within a batch.
+
+    Raises:
+        ValueError: a batch that is no multiple of ``samples``, or that needs more classes than there are.
+    """
+    order = np.argsort(labels, kind="stable")
+    ids, starts = np.unique(labels[order], return_index=True)
+    members = np.split(order, starts[1:])
+    if batch_size % samples or not 1 <= batch_size // samples <= len(ids):
+        raise ValueError(
+            f"batch size: expected a multiple of samples_per_class = {samples} up to {samples * len(ids)}, for the "
+            f"photos are of {len(ids)} classes, received {batch_size}."
+        )
+    random = np.random.default_rng(seed)
+    left: list[NDArray] = [np.empty(0, np.int64)] * len(ids)
+    rows = []
+    for _ in range(steps):
+        for chosen in random.choice(len(ids), batch_size // samples, replace=False):
+            if len(left[chosen]) < samples:
+                shuffled = random.permutation(members[chosen])
+                left[chosen] = np.resize(shuffled, max(samples, len(shuffled)))
+            rows.append(left[chosen][:samples])
+            left[chosen] = left[chosen][samples:]
+    return np.concatenate(rows).astype(np.int64)
 
 
 def _features(example: dict[str, tf.Tensor], picture: tf.Tensor, spec: schema.RecipeSpec) -> dict[str, tf.Tensor]:

@@ -38,7 +38,7 @@ JPEG_QUALITY = 92
 
 _FIRST_IDS = 5
 # No path separators, drive letters, control characters, half surrogate pairs; not hidden, and so not "..".
-_SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
+SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
 _PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
 
 
@@ -149,7 +149,7 @@ class Recipe1M:
         entries = (
             self._entry(raw) for raw, fate in zip(_stream(self._layer1), self._fates, strict=True) if fate == wanted
         )
-        for entry, (photos, failures) in _map_in_order(lambda entry: self._load_photos(entry, roots), entries):
+        for entry, (photos, failures) in map_in_order(lambda entry: self._load_photos(entry, roots), entries):
             advance()
             for name, reason in failures:
                 self.photos_dropped.add(reason, f"{entry.id}/{name}")
@@ -205,7 +205,7 @@ class Recipe1M:
                 names = [image.get("id") for image in images if isinstance(image, dict)]
                 safe = []
                 for name in names:
-                    if isinstance(name, str) and len(name) >= 4 and _SAFE_NAME.fullmatch(name):
+                    if isinstance(name, str) and len(name) >= 4 and SAFE_NAME.fullmatch(name):
                         safe.append(name)
                     else:
                         self.photos_dropped.add("unsafe photo name", f"{recipe}/{name}")
@@ -231,7 +231,7 @@ class Recipe1M:
         reason = None
         if not isinstance(recipe, str):
             reason = "malformed entry of layer1.json"
-        elif not _SAFE_NAME.fullmatch(recipe):
+        elif not SAFE_NAME.fullmatch(recipe):
             reason = "unsafe id"
         elif recipe in seen:
             reason = "duplicate id"
@@ -289,11 +289,11 @@ class Recipe1M:
         return photos, failures
 
 
-def load_photo(path: str | os.PathLike, short_side: int) -> bytes:
+def load_photo(photo: str | os.PathLike | bytes, short_side: int) -> bytes:
     """Read one photo, checked and reduced.
 
     Args:
-        path: a picture file of a usual format.
+        photo: a picture file of a usual format: its path or its bytes.
         short_side: most pixels of the result's short side; smaller photos are not enlarged.
 
     Returns:
@@ -303,7 +303,7 @@ def load_photo(path: str | os.PathLike, short_side: int) -> bytes:
         PhotoError: if it has too many pixels (known before decoding), or cannot be decoded whole.
     """
     try:
-        with Image.open(path, formats=_PHOTO_FORMATS) as image:
+        with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=_PHOTO_FORMATS) as image:
             width, height = image.size
             if width * height > MOST_PHOTO_PIXELS:
                 raise PhotoError("photo too large")
@@ -319,7 +319,7 @@ def load_photo(path: str | os.PathLike, short_side: int) -> bytes:
                 image.draft("RGB", (round(2 * scale * width), round(2 * scale * height)))
             image.load()  # decodes all of it: a truncated file fails here
             if as_is:
-                data = pathlib.Path(path).read_bytes()
+                data = photo if isinstance(photo, bytes) else pathlib.Path(photo).read_bytes()
                 if data.endswith(b"\xff\xd9"):  # the end marker: nothing foreign is appended
                     return data
             upright = ImageOps.exif_transpose(image).convert("RGB")
@@ -382,7 +382,7 @@ def _lines(items: object, keep_empty: bool = False) -> list[str]:
     return [line for line in lines if line or keep_empty]
 
 
-def _map_in_order(function: Callable, items: Iterable) -> Iterator[tuple]:
+def map_in_order(function: Callable, items: Iterable) -> Iterator[tuple]:
     """(item, function(item)) in order, computed by threads a bounded distance ahead.
 
     Threads are enough: Pillow decodes, resizes and encodes without the interpreter's lock.

@@ -79,6 +79,8 @@ def read_run(folder: pathlib.Path) -> Run:
             f"{path}: expected a report of format {report.FORMAT}, received format {received!r}; "
             f"run kfood evaluate {folder} again."
         )
+    if "directions" not in content:
+        raise ValueError(f"{path}: expected a report on recipes with photos, received one on labelled photos.")
     log = folder / "metrics.csv"
     if not log.is_file():
         raise FileNotFoundError(f"{folder}: expected metrics.csv, found none; was it trained by kfood train?")

@@ -257,7 +257,7 @@ class _Cards(dict):
                 self[index] = {
                     "title": text[schema.TITLE],
                     "lines": text[schema.INGREDIENTS],
-                    "photo": _photo_uri(dataset.photo(split, index)),
+                    "photo": photo_uri(dataset.photo(split, index)),
                 }
             if index >= max(indices):
                 return
@@ -309,7 +309,8 @@ def _chance(evaluation: Evaluation) -> dict[str, float]:
     return {"MedR": (size + 1) / 2 - 1 + evaluation.protocol.rank_origin, **recalls}
 
 
-def _photo_uri(photo: bytes) -> str:
+def photo_uri(photo: bytes) -> str:
+    """An encoded photo as a data URI, reduced."""
     from PIL import Image
 
     with Image.open(io.BytesIO(photo)) as image:

@@ -1,12 +1,17 @@
-"""Image encoders: backbones of ``keras.applications`` by name, and a small one for CPUs."""
+"""Image encoders: backbones of ``keras.applications`` by name, vision transformers, and a small one for CPUs."""
 
 import dataclasses
-import os
+import pathlib
+import warnings
 
 import keras
 from keras import ops
 
 from kfood import schema
+from kfood.layers import vit
+
+RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
+"""Where a run folder has the weights of its best epoch's image backbone."""
 
 _CAFFE = [  # what keras.applications wants in: BGR minus a mean; RGB/127.5 - 1; RGB by ImageNet's mean and deviation
     "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19",
@@ -21,9 +26,10 @@ class ImageEncoderConfig:
     """The picture side.
 
     Attributes:
-        backbone: ``"small"`` or the name of a model in ``keras.applications``, e.g. ``"ResNet50"``.
+        backbone: ``"small"``, a name of :data:`kfood.layers.vit.SIZES`, or that of a model in ``keras.applications``,
+            e.g. ``"ResNet50"``.
         weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or
-            ``.keras`` file for the backbone, or empty for none.
+            ``.keras`` file for the backbone, that of a run folder, whose best backbone is taken, or empty for none.
         widths: channels of each stage of ``"small"``; the stem quarters the side, each stage after the first halves it.
         blocks: residual blocks in each stage of ``"small"``.
         dropout: rate on the pooled features, training only.
@@ -54,29 +60,48 @@ def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) 
     """
     inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
     features = backbone(spec.image_size, config)(inputs[schema.IMAGE])
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    pooled = keras.layers.Dropout(config.dropout)(pooled)
+    pooled = keras.layers.Dropout(config.dropout)(pool(features))
     return keras.Model(
         inputs, keras.layers.Dense(size, activation="tanh", name="image_embedding")(pooled), name="image"
     )
 
 
-def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
-    """Picture float32 ``[batch, side, side, 3]`` in [0, 255] → feature map ``[batch, height, width, channels]``."""
+def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = False) -> keras.Model:
+    """The network that weights and freezing refer to.
+
+    Args:
+        image_size: side of the picture.
+        config: which network, and its weights.
+        tokens: of a vision transformer, all tokens float ``[batch, 1 + patches, channels]`` in place of the patches' as
+            a map.
+
+    Returns:
+        Picture float32 ``[batch, side, side, 3]`` in [0, 255] → feature map ``[batch, height, width, channels]``.
+
+    Raises:
+        ValueError: an unknown backbone, or weights of another one.
+        FileNotFoundError: weights that are not there.
+    """
     picture = keras.Input((image_size, image_size, 3), name="picture")
+    own = config.backbone == "small" or config.backbone in vit.SIZES
+    if own and config.weights == "imagenet":
+        raise ValueError(
+            f"image_encoder.weights: expected a file, a run or nothing for backbone {config.backbone!r}, "
+            "received 'imagenet'."
+        )
     if config.backbone == "small":
         network = keras.Model(picture, _small(PhotoNormalization("torch")(picture), config), name="backbone")
-        if config.weights == "imagenet":
-            raise ValueError(
-                "image_encoder.weights: expected a file or nothing for backbone 'small', received 'imagenet'."
-            )
+    elif config.backbone in vit.SIZES:
+        features = vit.tokens(PhotoNormalization("torch")(picture), vit.SIZES[config.backbone])
+        if not tokens:
+            side = image_size // vit.PATCH
+            features = keras.layers.Reshape((side, side, features.shape[-1]), name="map")(features[:, 1:])
+        network = keras.Model(picture, features, name="backbone")
     else:
         builder = getattr(keras.applications, config.backbone, None)
         if not callable(builder):
-            names = [name for name in dir(keras.applications) if name[0].isupper()]
-            raise ValueError(
-                f"image_encoder.backbone: expected 'small' or one of {names}, received {config.backbone!r}."
-            )
+            names = ["small", *vit.SIZES, *(name for name in dir(keras.applications) if name[0].isupper())]
+            raise ValueError(f"image_encoder.backbone: expected one of {names}, received {config.backbone!r}.")
         application = builder(
             include_top=False,
             weights="imagenet" if config.weights == "imagenet" else None,
@@ -86,12 +111,41 @@ def backbone(image_size: int, config: ImageEncoderConfig) -> keras.Model:
             picture, application(PhotoNormalization(_mode(config.backbone))(picture)), name="backbone"
         )
     if config.weights not in ("", "imagenet"):
-        if not os.path.isfile(config.weights):
-            raise FileNotFoundError(
-                f"image_encoder.weights: expected 'imagenet', nothing, or a file, received {config.weights!r}."
-            )
-        network.load_weights(config.weights)
+        _load(network, config)
     return network
+
+
+def pool(features):
+    """Feature map ``[batch, height, width, channels]`` → its mean, tokens → the class token; ``[batch, channels]``."""
+    if len(features.shape) == 3:
+        return class_token(features)
+    return keras.layers.GlobalAveragePooling2D(name="pool")(features)
+
+
+def class_token(features):
+    """Tokens ``[batch, 1 + patches, channels]`` → the first ``[batch, channels]``."""
+    return features[:, 0]
+
+
+def _load(network, config):
+    path = pathlib.Path(config.weights)
+    if path.is_dir():
+        path = path / RUN_WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            "image_encoder.weights: expected 'imagenet', nothing, a weights file, or a run folder with "
+            f"{RUN_WEIGHTS}, received {config.weights!r}."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is amiss is said below
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"image_encoder.weights: expected weights of backbone {config.backbone!r}"
+            + (f" with widths {config.widths} and {config.blocks} blocks" if config.backbone == "small" else "")
+            + f" on {network.input_shape[1]}-pixel pictures, received others in {path}."
+        ) from error
 
 
 def _mode(name):

@@ -17,6 +17,37 @@ def lengths(tokens):
     return ops.max(ops.where(ops.not_equal(tokens, 0), positions, 0), axis=-1)
 
 
+def present(lengths, steps, dtype):
+    """Which steps of padded sequences are no padding.
+
+    Args:
+        lengths: int ``[batch]``.
+        steps: int, length of the padded sequences.
+        dtype: of the result.
+
+    Returns:
+        ``[batch, steps]`` of 0 and 1.
+    """
+    return ops.cast(ops.less(ops.arange(steps, dtype="int32")[None, :], lengths[:, None]), dtype)
+
+
+def reverse(inputs, lengths):
+    """Sequences turned round within their own lengths: done twice, it changes nothing but the padding.
+
+    Args:
+        inputs: float ``[batch, steps, d]``.
+        lengths: int ``[batch]``.
+
+    Returns:
+        float ``[batch, steps, d]``; what stands after a sequence's length repeats its first step.
+    """
+    steps, width = inputs.shape[1], inputs.shape[2]
+    rows = ops.cumsum(ops.ones_like(lengths)) - 1
+    index = ops.maximum(lengths[:, None] - 1 - ops.arange(steps, dtype="int32")[None, :], 0)
+    flat = ops.take(ops.reshape(inputs, (-1, width)), ops.reshape(rows[:, None] * steps + index, (-1,)), axis=0)
+    return ops.reshape(flat, (-1, steps, width))
+
+
 @keras.saving.register_keras_serializable("kfood")
 class FinalStates(keras.layers.Layer):
     """The state of an LSTM at the end of each sequence, in one or both directions.
@@ -53,19 +84,12 @@ class FinalStates(keras.layers.Layer):
 
     def call(self, inputs, lengths):
         """See the class."""
-        steps, width = inputs.shape[1], inputs.shape[2]
         # One at the last step, nowhere for length 0. Not one_hot: in ONNX it counts -1 from the end.
-        last = ops.equal(ops.arange(steps, dtype="int32")[None, :], lengths[:, None] - 1)
+        last = ops.equal(ops.arange(inputs.shape[1], dtype="int32")[None, :], lengths[:, None] - 1)
         last = ops.cast(last, inputs.dtype)[:, :, None]
         states = [ops.sum(self.forward_cell(inputs) * last, axis=1)]
         if self.backward_cell is not None:
-            rows = ops.cumsum(ops.ones_like(lengths)) - 1
-            reversed_steps = ops.maximum(lengths[:, None] - 1 - ops.arange(steps, dtype="int32")[None, :], 0)
-            flat = ops.reshape(inputs, (-1, width))
-            backward = ops.reshape(
-                ops.take(flat, ops.reshape(rows[:, None] * steps + reversed_steps, (-1,)), axis=0), (-1, steps, width)
-            )
-            states.append(ops.sum(self.backward_cell(backward) * last, axis=1))
+            states.append(ops.sum(self.backward_cell(reverse(inputs, lengths)) * last, axis=1))
         return ops.concatenate(states, axis=-1)
 
     def compute_output_shape(self, inputs_shape, lengths_shape=None):
@@ -75,3 +99,66 @@ class FinalStates(keras.layers.Layer):
     def get_config(self):
         """Arguments of the constructor."""
         return super().get_config() | {"units": self.units, "bidirectional": self.bidirectional}
+
+
+@keras.saving.register_keras_serializable("kfood")
+class HiddenStates(keras.layers.Layer):
+    """The states of a bidirectional GRU at every step of each sequence.
+
+    As in :class:`FinalStates` no step is masked and the backward direction runs over sequences reversed within their
+    own lengths, so that the recurrences are the backend's fused ones where it has them.
+
+    Args:
+        units: size of a state, both directions together; even.
+        start_range: kernels start uniform in ± this; 0: as Keras starts a GRU.
+
+    Call arguments:
+        inputs: float ``[batch, steps, d]``.
+        lengths: int ``[batch]``.
+
+    Returns:
+        float ``[batch, steps, units]``, zeros past a sequence's length.
+    """
+
+    def __init__(self, units, start_range=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if units % 2:
+            raise ValueError(f"units: expected an even number, half a direction, received {units}.")
+        self.units = units
+        self.start_range = start_range
+        self.forward_cell, self.backward_cell = (
+            keras.layers.GRU(units // 2, return_sequences=True, name=name, **gru_start(start_range))
+            for name in ("forward", "backward")
+        )
+
+    def build(self, inputs_shape, lengths_shape=None):
+        """Builds the recurrences for inputs of width ``inputs_shape[-1]``."""
+        self.forward_cell.build(inputs_shape)
+        self.backward_cell.build(inputs_shape)
+        self.built = True
+
+    def call(self, inputs, lengths):
+        """See the class."""
+        backward = reverse(self.backward_cell(reverse(inputs, lengths)), lengths)
+        states = ops.concatenate([self.forward_cell(inputs), backward], axis=-1)
+        return states * present(lengths, inputs.shape[1], states.dtype)[:, :, None]
+
+    def compute_output_shape(self, inputs_shape, lengths_shape=None):
+        """``[batch, steps, units]``."""
+        return (*inputs_shape[:2], self.units)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"units": self.units, "start_range": self.start_range}
+
+
+def start(start_range):
+    """A fresh initializer of a kernel: uniform in ± ``start_range``, or Keras' usual one where that is 0."""
+    return keras.initializers.RandomUniform(-start_range, start_range) if start_range else "glorot_uniform"
+
+
+def gru_start(start_range):
+    """The arguments by which a GRU starts uniform in ± ``start_range``; none where that is 0."""
+    if not start_range:
+        return {}
+    return {"kernel_initializer": start(start_range), "recurrent_initializer": start(start_range)}

@@ -138,7 +138,8 @@ class MetricLoss(keras.losses.Loss):
         miner: a name of :data:`kfood.miners.MINERS`, for the losses that take tuples; None: every pair.
         alpha: share of the miner's tuples that α-sampling alters (Eq. 1 to 3).
         easy_first: which ones; see :func:`kfood.miners.alpha_sampling`.
-        seed: int, for miners, α-sampling and proxy synthesis; None: Keras' global one.
+        seed: int, or a ``keras.random.SeedGenerator`` that the model saves, for miners, α-sampling and proxy
+            synthesis; None: Keras' global one.
         name: of the loss in logs.
         **options: of the function.
 
@@ -168,7 +169,7 @@ class MetricLoss(keras.losses.Loss):
             raise ValueError(f"learnt: expected none, for loss {loss!r} learns nothing, received {learnt!r}.")
         self.loss, self.learnt, self.miner, self.alpha = loss, learnt, miner, alpha
         self.easy_first, self.seed, self.options = easy_first, seed, options
-        self._generator = None if seed is None else keras.random.SeedGenerator(seed)
+        self._generator = keras.random.SeedGenerator(seed) if isinstance(seed, int) else seed
 
     def call(self, y_true, y_pred):
         """The loss of labels ``[n]`` or ``[n, 1]`` and embeddings ``[n, d]``, a float scalar."""

@@ -81,3 +81,18 @@ def kl_to_standard_normal(mean, log_variance):
         float scalar.
     """
     return -0.5 * ops.mean(1.0 + log_variance - ops.square(mean) - ops.exp(log_variance))
+
+
+def uncorrelated(made, wanted):
+    """One minus Pearson's correlation of each vector with the one it should be (MCEN, Eq. 19, sign turned).
+
+    Args:
+        made: float ``[batch, d]``.
+        wanted: float ``[batch, d]``.
+
+    Returns:
+        float scalar from 0 (each made vector is a rising straight line of the wanted one) to 2 (a falling one): the
+        mean over the batch. A constant vector correlates 0 with everything.
+    """
+    centred = [vectors - ops.mean(vectors, axis=1, keepdims=True) for vectors in (made, wanted)]
+    return 1.0 - ops.mean(ops.sum(ops.normalize(centred[0], axis=1) * ops.normalize(centred[1], axis=1), axis=1))

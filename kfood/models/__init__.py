@@ -17,10 +17,12 @@ class Entry:
     Attributes:
         module: its file.
         name: its class.
+        data: what it is trained on: ``"recipes"`` with photos, or ``"labelled"`` photos.
     """
 
     module: str
     name: str
+    data: Literal["recipes", "labelled"] = "recipes"
 
     def load(self) -> type:
         """The class, imported now."""
@@ -30,6 +32,8 @@ class Entry:
 MODELS = {
     "acme": Entry("kfood.models.acme", "ACME"),
     "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
+    "mcen": Entry("kfood.models.mcen", "MCEN"),
+    "alpha_gao": Entry("kfood.models.alpha_gao", "AlphaGAO", "labelled"),
     "cca": Entry("kfood.models.baselines", "CCA"),
     "jne": Entry("kfood.models.baselines", "JNE"),
     "adamine": Entry("kfood.models.baselines", "AdaMine"),

@@ -130,10 +130,11 @@ class RetrievalModel(keras.Model):
 
     Args:
         config: the paper's frozen dataclass, or the same as a dict.
-        spec: shapes of a batch, or the same as a dict.
+        spec: shapes of a batch, of ``spec_class``, or the same as a dict.
     """
 
     config_class: type
+    spec_class: type = schema.RecipeSpec
     encoders: dict[str, keras.Model]
     phases: tuple[Phase, ...]
     distance: str
@@ -141,7 +142,7 @@ class RetrievalModel(keras.Model):
     def __init__(self, config, spec, **kwargs):
         super().__init__(**kwargs)
         self.config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
-        self.spec = from_dict(schema.RecipeSpec, spec) if isinstance(spec, Mapping) else spec
+        self.spec = from_dict(self.spec_class, spec) if isinstance(spec, Mapping) else spec
         self.decoders: dict[str, Decoder] = {}
         self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
         self.loss_means: dict[str, keras.metrics.Mean] = {}

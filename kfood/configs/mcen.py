@@ -1,0 +1,63 @@
+"""MCEN (Fu et al. 2020), :mod:`kfood.models.mcen`.
+
+Expected of ``published`` on Recipe1M, test split, 10 subsets of 1,000 (its Table 1; not reproduced here, see README):
+image → recipe MedR 2.0, R@1/5/10 48.2/75.8/83.6; recipe → image 1.9, 48.4/76.1/83.7::
+
+    kfood prepare recipe1m --source RECIPE1M --out DATA
+    kfood train mcen --data DATA --run RUN --preset published
+    kfood evaluate RUN --data DATA --gallery 1000 --subsets 10
+"""
+
+import dataclasses
+
+from kfood import schema
+from kfood.configs import Experiment
+from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING
+from kfood.models.base import OptimizerConfig
+from kfood.models.mcen import AttentionEncoderConfig, MCENConfig
+from kfood.training import TrainingConfig
+
+
+def published() -> Experiment:
+    """Section 4.1 and the supplement; 30 epochs with ResNet frozen, then 100 of all."""
+    return Experiment(
+        model=MCENConfig(),
+        spec=schema.RecipeSpec(
+            image_size=224, ingredients=20, ingredient_words=30, instructions=25, instruction_words=30
+        ),
+        training=TrainingConfig(epochs=130, batch_size=32, freeze_image_epochs=30, monitor="recall_at_1"),
+    )
+
+
+def small() -> Experiment:
+    """For a CPU: every mechanism of the paper on 96-pixel pictures, learning from scratch and from any text."""
+    return Experiment(
+        model=MCENConfig(
+            image_encoder=dataclasses.replace(SMALL_IMAGE, dropout=0.1),
+            recipe_encoder=AttentionEncoderConfig(
+                word_size=64, units=64, start_range=0.0, part_dropout=0.2, word_dropout=0.2
+            ),
+            embedding_size=256,
+            latent_size=128,
+            output_dropout=0.0,
+            negatives="active",
+            kl_epochs=6,
+            settle_epochs=14,
+            stage_epochs=1,
+            normalise_summaries=True,
+            first_deviation=0.1,
+            optimizer=OptimizerConfig(2e-3, clip_value=5.0, schedule="cosine", warmup_epochs=1),
+        ),
+        spec=SMALL_SPEC,
+        training=dataclasses.replace(SMALL_TRAINING, epochs=24, monitor="recall_at_1"),
+    )
+
+
+VARIANTS = {
+    "vanilla": {"image_latent": False, "recipe_latent": False},
+    "recipe": {"image_latent": False},
+    "image": {"recipe_latent": False},
+    "no_reconstruction": {"reconstruction": False},
+    "full": {},
+}
+"""The rows of the paper's Table 2, as changes to the full model."""

@@ -1,0 +1,289 @@
+"""Labelled photos from folders, archives and TFDS, split so that no test class is ever trained on.
+
+Any layout works in which the photos of a class lie in a folder of its name, and these folders beside each other:
+``images/<class>/<file>`` as Food-101, ISIA Food-500 and CUB-200-2011 have it, Vireo Food-172's numbered folders; as
+files, or in a tar archive, compressed or not, which is read from front to back, a photo at a time.
+
+The classes in string order (so 1, 10, 100, 101, … of numbers) are numbered from 0. The first are trained on, the rest
+are tested on (:data:`KNOWN`); a share of the training classes' photos is held out for validation.
+"""
+
+import collections
+import dataclasses
+import functools
+import os
+import pathlib
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from kfood import schema
+from kfood.data.dataset import SPLITS, PhotoRecord
+from kfood.data.recipe1m import SAFE_NAME, Drops, PhotoError, load_photo, map_in_order
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A data set of the α-sampling paper (its sections 4.1 and 4.6).
+
+    Attributes:
+        classes: in all.
+        train_classes: how many of them are trained on.
+        tfds: its builder's name in TFDS; empty where there is none.
+        label: the feature of that builder that holds the class.
+    """
+
+    classes: int
+    train_classes: int
+    tfds: str = ""
+    label: str = "label"
+
+
+KNOWN = {
+    "food-101": Known(101, 70, "food101"),
+    "vireo-172": Known(172, 120),
+    "isia-500": Known(500, 350),
+    "cub-200-2011": Known(200, 100, "caltech_birds2011"),
+    "cars196": Known(196, 98, "cars196"),
+    "sop": Known(22_634, 11_318, "stanford_online_products", "class_id"),
+}
+"""The paper's data sets and their splits."""
+
+
+class Source(Protocol):
+    """Where photos come from."""
+
+    classes: list[str]
+    """Names; index = class id."""
+    items: Mapping[str, int]
+    """Photo's id → class id, in the order in which :meth:`read` gives them."""
+    dropped: Drops
+    """What is no photo of a class."""
+
+    def read(self, wanted: Callable[[str], bool]) -> Iterable[tuple[str, bytes | pathlib.Path]]:
+        """(id, file or its content) of the photos whose id is wanted, each once."""
+
+
+class Files:
+    """Photos in class folders, or in an archive of them.
+
+    Args:
+        source: folder, or tar archive.
+
+    Raises:
+        FileNotFoundError: there is no such thing.
+        ValueError: it is no archive, or it has no class folders, or not all beside each other.
+    """
+
+    def __init__(self, source: str | pathlib.Path):
+        self.source = pathlib.Path(source)
+        self.dropped = Drops()
+        if not self.source.exists():
+            raise FileNotFoundError(f"--source: expected a folder or a tar archive, received {self.source}.")
+        paths = [name for name, _ in self._walk()]
+        root = _class_root([path for path in paths if path.suffix.lower() in _SUFFIXES], self.source)
+        found: dict[pathlib.PurePosixPath, str] = {}
+        for path in paths:
+            if path.parent.parent != root or path.name.startswith("."):
+                continue  # beside the class folders, or a system's own file
+            if path.suffix.lower() not in _SUFFIXES:
+                self.dropped.add("no picture by its name", path)
+            elif not SAFE_NAME.fullmatch(path.parent.name) or not SAFE_NAME.fullmatch(path.name):
+                self.dropped.add("unsafe name", ascii(str(path)))
+            elif path in found:
+                self.dropped.add("twice in the archive", path)
+            else:
+                found[path] = f"{path.parent.name}/{path.name}"
+        self.classes = sorted({path.parent.name for path in found})
+        numbers = {name: index for index, name in enumerate(self.classes)}
+        self.items = {name: numbers[path.parent.name] for path, name in found.items()}
+        self._names = found
+
+    def read(self, wanted):
+        """See :class:`Source`."""
+        left = {path for path, name in self._names.items() if wanted(name)}
+        for path, content in self._walk():
+            if path in left:
+                left.discard(path)
+                yield self._names[path], content()
+
+    def _walk(self) -> Iterator[tuple[pathlib.PurePosixPath, Callable[[], bytes | pathlib.Path]]]:
+        """(path below the source, what gives the file) of every file, always in the same order."""
+        if self.source.is_dir():
+            for folder, folders, files in os.walk(self.source):
+                folders.sort()
+                for name in sorted(files):
+                    path = pathlib.Path(folder, name)
+                    yield (
+                        pathlib.PurePosixPath(path.relative_to(self.source).as_posix()),
+                        functools.partial(_same, path),
+                    )
+            return
+        try:
+            with tarfile.open(self.source, "r|*") as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield pathlib.PurePosixPath(member.name), functools.partial(_content, archive, member)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(f"{self.source}: expected a folder or a whole tar archive ({error}).") from error
+
+
+class Ready:
+    """Photos of a data set that TFDS has a builder for, which downloads and prepares them where that was not done.
+
+    Args:
+        name: of :data:`KNOWN`, one that has a builder.
+        builder: a TFDS builder in place of its own.
+
+    Raises:
+        ValueError: no such data set, or none with a builder.
+    """
+
+    def __init__(self, name: str, builder: Any = None):
+        import tensorflow_datasets as tfds
+
+        ready = [known for known in KNOWN if KNOWN[known].tfds]
+        if name not in ready:
+            raise ValueError(f"--tfds: expected one of {', '.join(ready)}, received {name!r}.")
+        self.dropped = Drops()
+        self._label = KNOWN[name].label
+        self._builder = builder if builder is not None else tfds.builder(KNOWN[name].tfds)
+        self._builder.download_and_prepare()
+        label = self._builder.info.features[self._label]
+        # Named in the order of their ids, which the builders number as the data sets do.
+        self.classes = [" ".join(label.int2str(index).split()) for index in range(label.num_classes)]
+        self.items = {name: int(example[self._label]) for name, example in self._examples({self._label: True})}
+
+    def read(self, wanted):
+        """See :class:`Source`."""
+        import tensorflow_datasets as tfds
+
+        for name, example in self._examples(
+            {self._label: True, "image": True}, decoders={"image": tfds.decode.SkipDecoding()}
+        ):
+            if wanted(name):
+                yield name, bytes(example["image"])
+
+    def _examples(self, features, decoders=None):
+        import tensorflow_datasets as tfds
+
+        partial = tfds.decode.PartialDecoding(features, decoders=decoders or {})
+        for split in sorted(self._builder.info.splits):
+            examples = self._builder.as_dataset(split=split, decoders=partial, shuffle_files=False)
+            for index, example in enumerate(tfds.as_numpy(examples)):
+                yield f"{split}/{index}", example
+
+
+class LabelledPhotos:
+    """A source's photos, split.
+
+    Args:
+        source: where they come from.
+        train_classes: how many classes are trained on.
+        val_share: share of these classes' photos that is held out.
+        short_side: photos are reduced so that their short side has this many pixels.
+
+    Attributes:
+        candidates: photos by split, before any is found unreadable.
+        dropped: what was left out, by reason.
+
+    Raises:
+        ValueError: no class is left to test on, or no photo to validate on.
+    """
+
+    def __init__(self, source: Source, *, train_classes: int, val_share: float = 0.1, short_side: int = 256):
+        classes = len(source.classes)
+        if not 1 <= train_classes < classes:
+            raise ValueError(
+                f"--train-classes: expected from 1 to {classes - 1}, for there are {classes} classes, "
+                f"received {train_classes}."
+            )
+        if not 0 < val_share < 1:
+            raise ValueError(f"--val-share: expected a share between 0 and 1, received {val_share}.")
+        self.source = source
+        self.dropped = source.dropped
+        self._short_side = short_side
+        by_class: list[list[str]] = [[] for _ in range(classes)]
+        for name, class_id in source.items.items():
+            by_class[class_id].append(name)
+        held = held_out([sorted(names) for names in by_class[:train_classes]], val_share)
+        self._split_of = {
+            name: "test" if class_id >= train_classes else ("val" if name in held else "train")
+            for name, class_id in source.items.items()
+        }
+        counted = collections.Counter(self._split_of.values())
+        self.candidates = {split: counted[split] for split in SPLITS}
+
+    def records(self, split: str, advance: Callable[[], object] = lambda: None) -> Iterator[PhotoRecord]:
+        """The readable photos of a split.
+
+        Args:
+            split: "train", "val" or "test".
+            advance: called after each candidate.
+        """
+
+        def load(item: tuple[str, bytes | pathlib.Path]) -> bytes | PhotoError:
+            try:
+                return load_photo(item[1], self._short_side)
+            except PhotoError as error:
+                return error
+
+        for (name, _), photo in map_in_order(load, self.source.read(lambda name: self._split_of[name] == split)):
+            if isinstance(photo, bytes):
+                yield PhotoRecord(name, self.source.items[name], photo)
+            else:
+                self.dropped.add(str(photo), name)
+            advance()
+
+
+def held_out(classes: list[list[str]], share: float) -> set[str]:
+    """Photos for validation: a share of each class, evenly from its list, and never one without another of its class.
+
+    Where a class is too small for two, its share is passed on to the next ones.
+
+    Args:
+        classes: the photos of each class.
+        share: between 0 and 1.
+
+    Returns:
+        The photos held out; at least one of each class is not.
+    """
+    held: set[str] = set()
+    owed = 0.0
+    for names in classes:
+        owed += share * len(names)
+        number = min(int(owed + 1e-9), len(names) - 1)
+        if number >= 2:
+            held |= {names[int((index + 0.5) * len(names) / number)] for index in range(number)}
+            owed -= number
+    return held
+
+
+def known_by_classes(number: int) -> str:
+    """The name in :data:`KNOWN` of the data set with so many classes; empty if there is none."""
+    return next((name for name, known in KNOWN.items() if known.classes == number), "")
+
+
+def _same(path: pathlib.Path) -> pathlib.Path:
+    return path
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return file.read() if file else b""
+
+
+def _class_root(photos: list[pathlib.PurePosixPath], source: pathlib.Path) -> pathlib.PurePosixPath:
+    """The folder that holds the class folders."""
+    roots = {path.parent.parent for path in photos if len(path.parts) > 1}
+    if len(roots) > 1:  # pictures lie elsewhere too: the data sets call the right folder so
+        roots = {root for root in roots if root.name == schema.IMAGES}
+    if len(roots) != 1:
+        raise ValueError(
+            f"{source}: expected photos as images/<class>/<file>, all class folders beside each other, received "
+            f"{'several folders of class folders' if photos else 'no photo'}."
+        )
+    return roots.pop()

@@ -1,0 +1,237 @@
+r"""α-Sampling and Gradient-Adaptive Optimization: food images on unseen classes (Song et al.).
+
+Song et al., "Food image retrieval on unseen classes", ACM Trans. Multimedia Comput. Commun. Appl.; released code:
+github.com/Jiajun-ISIA/Generalization-oriented-Sampling-and-Loss.
+
+==========  ====================================  ======================================
+symbol      here                                  shape
+==========  ====================================  ======================================
+x           feature ``image``                     ``[batch, side, side, 3]`` in [0, 255]
+f(x)        feature ``embedding``                 ``[batch, 128]``, L2-normalised
+α           ``config.alpha``                      share of altered tuples
+λ           ``config.metric_weight``              weight of L_d in Eq. 9
+β           layer ``learnt``                      ``[classes]``, of the margin loss
+==========  ====================================  ======================================
+
+===========  =========================================  ==========================================================
+equation     what                                       function
+===========  =========================================  ==========================================================
+1, 3         α-sampling: (a, p, n) → (a, a, p)          :func:`kfood.miners.alpha_sampling`
+2            distance-weighted negatives                :func:`kfood.miners.distance_weighted`
+4, 6         contrastive loss with GAO                  :func:`kfood.losses.pairs.contrastive`
+8            margin loss with GAO                       :func:`kfood.losses.pairs.margin`
+9            L = λ L_d + (1 - λ) L_c                    the weights of the phase ``encoders``
+===========  =========================================  ==========================================================
+
+Where the text leaves open or the released code departs from it:
+
+- L_c is a softmax classifier on the embedding before it is normalised: so the embedding learns from it. The released
+  code (``tokens="as_released"``, with a ViT) lets the patch tokens have an embedding of their own, from which it
+  classifies, and compares at test ``0.1 f_class + 0.9 f_patch``, while L_d sees the class token's.
+- Eq. 3 prefers easy tuples; the released code alters any (``easy_first=False``).
+- GAO by Eq. 6 and 8 or as released (``gao``); see the two losses.
+- β and proxies have a learning rate of their own (released: 5e-4): they are a phase that moves together with the rest.
+"""
+
+import dataclasses
+import inspect
+import json
+from typing import Literal
+
+import keras
+from keras import ops
+
+from kfood import miners, schema
+from kfood.layers.image import ImageEncoderConfig, backbone, class_token, pool
+from kfood.losses import metric_learning
+from kfood.losses.metric_learning import MetricLoss
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+
+RELEASED_MIXTURE = (0.1, 0.9)
+"""Weights of the class token's and the patches' embedding at test in the released code."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphaGAOConfig:
+    """Settings; the defaults are the paper's.
+
+    Attributes:
+        image_encoder: section 4.3: a ViT; the released code: DeiT-S/16.
+        embedding_size: 128 (section 4.3).
+        tokens: ``"pooled"``: the pooled feature map of a convolutional network, the class token of a ViT, serves both
+            losses; ``"as_released"``: see the module.
+        loss: L_d, a name of :data:`kfood.losses.metric_learning.LOSSES`.
+        loss_options: ``"name=value"`` of that loss, e.g. ``"margin=0.5"``.
+        miner: a name of :data:`kfood.miners.MINERS`; empty: every pair of the batch.
+        alpha: α of Eq. 1 (Figure 7: 0.2 or 0.3 is best).
+        easy_first: Eq. 3.
+        gao: ``""``: without; ``"paper"``: Eq. 6 and 8; ``"as_released"``.
+        metric_weight: λ of Eq. 9 (Figure 7: 0.1); 1: L_d alone; 0: L_c alone.
+        centres: vectors of each class, for ``soft_triple``.
+        optimizer: Adam with weight decay (section 4.3).
+        learnt_optimizer: of β and of proxies.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig(backbone="deit_small", weights="")
+    embedding_size: int = 128
+    tokens: Literal["pooled", "as_released"] = "pooled"
+    loss: str = "margin"
+    loss_options: tuple[str, ...] = ()
+    miner: str = "distance_weighted"
+    alpha: float = 0.2
+    easy_first: bool = True
+    gao: Literal["", "paper", "as_released"] = "paper"
+    metric_weight: float = 0.1
+    centres: int = 10
+    optimizer: OptimizerConfig = OptimizerConfig(1e-6, weight_decay=4e-4)
+    learnt_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
+
+    def __post_init__(self):
+        for name, valid in {
+            "tokens": ("pooled", "as_released"),
+            "loss": tuple(metric_learning.LOSSES),
+            "miner": ("", *miners.MINERS),
+            "gao": ("", "paper", "as_released"),
+        }.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        for name in ("alpha", "metric_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, received {getattr(self, name)}.")
+
+
+@keras.saving.register_keras_serializable("kfood")
+class AlphaGAO(RetrievalModel):
+    """A photo encoder learnt from classes; see the module for its equations.
+
+    Args:
+        config: :class:`AlphaGAOConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.PhotoSpec`, or the same as a dict.
+    """
+
+    config_class = AlphaGAOConfig
+    spec_class = schema.PhotoSpec
+
+    def __init__(
+        self,
+        config=AlphaGAOConfig(),
+        spec=schema.PhotoSpec(),  # noqa: B008 (frozen)
+        name="alpha_gao",
+        **kwargs,
+    ):
+        super().__init__(config, spec, name=name, **kwargs)
+        config, spec = self.config, self.spec
+        self.distance = "cosine"
+        self.random = keras.random.SeedGenerator(name="random")
+        self.network, encoder = image_networks(spec, config)
+        self.encoders = {"image": encoder}
+        weights = {}
+        phases, own = [], [self.network]
+        if config.metric_weight > 0:
+            weights["metric"] = config.metric_weight
+            self.learnt = learnt_layer(config, spec.classes)
+            if self.learnt is not None:
+                self.learnt.build((None, config.embedding_size))
+                phases.append(Phase("learnt", dict(weights), (self.learnt,), config.learnt_optimizer, together=True))
+            self.metric_loss = metric_loss(config, self.learnt, self.random)
+        if config.metric_weight < 1:
+            weights["classification"] = 1.0 - config.metric_weight
+            self.classifier = keras.layers.Dense(spec.classes, dtype="float32", name="classifier")
+            self.classifier.build((None, config.embedding_size))
+            own.append(self.classifier)
+        self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
+        self.build()
+
+    def embed(self, batch, training):
+        """``embedding``, L2-normalised, for L_d, and ``classified``, what L_c reads."""
+        return self.network({schema.IMAGE: batch[schema.IMAGE]}, training=training)
+
+    def losses_of(self, phase, features, batch, training):
+        """``metric`` and ``classification``, those that have a weight."""
+        labels = batch[schema.CLASS_ID]
+        named = {}
+        if self.config.metric_weight > 0:
+            named["metric"] = self.metric_loss(labels, ops.cast(features["embedding"], "float32"))
+        if self.config.metric_weight < 1:
+            logits = self.classifier(ops.cast(features["classified"], "float32"))
+            named["classification"] = ops.mean(
+                keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            )
+        return named
+
+
+def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[keras.Model, keras.Model]:
+    """What is trained, and the encoder that shares its weights.
+
+    Args:
+        spec: fixes the size of the picture.
+        config: backbone, width, tokens.
+
+    Returns:
+        ``{"image": float32 [batch, side, side, 3]}`` → ``{"embedding": float32 [batch, d], L2-normalised,
+        "classified": float [batch, d]}``; and from the same input → float32 ``[batch, d]``, L2-normalised.
+    """
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    network = backbone(spec.image_size, config.image_encoder, tokens=True)
+    features = network(inputs[schema.IMAGE])
+
+    def head(vector, name):
+        vector = keras.layers.Dropout(config.image_encoder.dropout)(vector)
+        vector = keras.layers.Dense(config.embedding_size, dtype="float32", name=name)(vector)
+        return vector, _unit(f"{name}_unit")(vector)
+
+    if config.tokens == "as_released":
+        if len(features.shape) == 4:
+            raise ValueError(
+                "tokens: expected 'pooled' with a backbone without tokens, "
+                f"{config.image_encoder.backbone!r}, received 'as_released'."
+            )
+        embedding = head(class_token(features), "image_embedding")[1]
+        classified, patches = head(ops.mean(features[:, 1:], axis=1), "patch_embedding")
+        share_class, share_patches = RELEASED_MIXTURE
+        tested = _unit("embedding")(share_class * embedding + share_patches * patches)
+    else:
+        classified, embedding = head(pool(features), "image_embedding")
+        tested = embedding
+    return (
+        keras.Model(inputs, {"embedding": embedding, "classified": classified}, name="network"),
+        keras.Model(inputs, tested, name="image_encoder"),
+    )
+
+
+def learnt_layer(config: AlphaGAOConfig, classes: int) -> keras.layers.Layer | None:
+    """The layer that holds what the loss learns of each class: β, proxies, centres; None where it learns nothing."""
+    taken = inspect.signature(metric_learning.LOSSES[config.loss]).parameters
+    if "boundaries" in taken:
+        return metric_learning.Boundaries(classes, name="learnt")
+    if "centres" in taken:
+        return metric_learning.Proxies(classes, config.centres, name="learnt")
+    return metric_learning.Proxies(classes, name="learnt") if "proxies" in taken else None
+
+
+def metric_loss(config: AlphaGAOConfig, learnt: keras.layers.Layer | None, seed) -> MetricLoss:
+    """L_d by the config: loss, miner, α-sampling, GAO."""
+    options = {}
+    for option in config.loss_options:
+        key, equals, value = option.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except ValueError as error:
+            if not equals or not value:
+                raise ValueError(f"loss_options: expected name=value, received {option!r}.") from error
+            options[key] = value
+    if config.gao:
+        options["gao"] = True if config.gao == "paper" else config.gao
+    return MetricLoss(
+        config.loss,
+        learnt,
+        miner=config.miner or None,
+        alpha=config.alpha,
+        easy_first=config.easy_first,
+        seed=seed,
+        **options,
+    )
+
+
+def _unit(name):
+    return keras.layers.UnitNormalization(dtype="float32", name=name)

@@ -1,0 +1,562 @@
+r"""MCEN: Bridging Cross-Modal Gap between Cooking Recipes and Dish Images with Latent Variable Model.
+
+Han Fu, Rui Wu, Chenghao Liu, Jianling Sun. CVPR 2020.
+
+====================  ====================================================  ===========================================
+paper                 here                                                  shape, range
+====================  ====================================================  ===========================================
+v, r                  ``batch["image"]``, recipe features                   :mod:`kfood.schema`
+H^v                   ``regions`` of :func:`image_tower`                    [batch, 49, 2048]
+H^ing, H^ins          rows of ingredients and instructions                  [batch, 20, 300], [batch, 25, 300]
+H^c                   output of the attention decoder                       [batch, 25, 300]
+s^v                   ``summary`` of :func:`image_tower`                    [batch, 2048]
+s^r = [s^c; s^ins;    ``summary`` of :func:`recipe_tower`                   [batch, 900]
+s^ing]
+α, W, U, v, q         :class:`kfood.layers.attention.AttentionPooling`
+μ_v, σ_v; μ_r, σ_r    ``image_prior``, ``recipe_prior``                     [batch, 1024]; σ > 0
+s^v*, s^r*            ``crossing``: the other modality asks                 [batch, 2048], [batch, 900]
+μ*, σ*                ``image_posterior``, ``recipe_posterior``             [batch, 1024]; σ > 0
+z^v, z^r              drawn from the posterior, or the prior's mean         [batch, 1024]
+e^v, e^r              ``image``, ``recipe`` (the embeddings)                [batch, 1024], tanh; exported L2-normalised
+f_v, f_r; g_v, g_r    ``heads``: one layer with a latent, two without       tanh
+f_r^v, f_v^v          ``reconstructors``: two layers                        e^v → s^r, e^r → s^v
+s(·)                  cosine similarity                                     :func:`kfood.distances.cosine` is 1 - s
+m                     ``margin``                                            0.3
+α, β, γ (Eq. 20)      ``kl_weight``, ``consistency_weight``,                0.0001 → 0.1, 0.002, 0.008
+                      ``reconstruction_weight``
+====================  ====================================================  ===========================================
+
+=============================================  ==========================================================
+equation                                       function
+=============================================  ==========================================================
+(1), (2) s^v                                   :class:`kfood.layers.attention.AttentionPooling`
+(3) s^r                                        :class:`kfood.layers.attention.JoinedPooling`
+(5)-(7), (10)-(12) priors and posteriors       :func:`gaussian`
+(8), (21), (22) e                              :func:`head`
+(9) sampling z by reparameterisation           :meth:`MCEN.embed`
+(13), L_ret of (14)                            :func:`retrieval_loss`
+(15) L_KL                                      :func:`kfood.losses.alignment.gaussian_kl`, one term a modality
+(16) L_cos                                     :func:`kfood.losses.alignment.gaussian_kl` of the two priors
+(17)-(19) L_rec                                :func:`reconstruction_loss`
+(20) L                                         the weights in :attr:`MCEN.phases`
+=============================================  ==========================================================
+
+Where this file departs from the paper, or fills what it leaves open (no code was released):
+
+- Eq. 19 is printed as a correlation to be minimised, which anti-correlation would do. L_rec is one minus the
+  correlation here, of each pair's vectors over their dimensions, so that minimising it makes them agree.
+- D_KL is averaged over the dimensions. Summed over 1,024 of them, it pulls posterior and prior together before the
+  retrieval loss has moved either, and α, β and γ would not weigh terms of one size: seen when training from scratch.
+- Eq. 13 names an anchor, a positive and a negative, and no mining: the loss is a mean over all triplets of the batch
+  (``negatives="all"``). From scratch the mean over those that are not yet satisfied learns better (``"active"``).
+- Stages: "we fix the latent representation on the image side as the mean of prior and focus on training the recipe
+  part; then we alternatively train the posterior parameters on the image side after several epochs". Here one modality
+  at a time draws z from its posterior, the recipe first, and they take turns every ``stage_epochs``; the other one has
+  z at its prior's mean. So each prior's mean, which is all that inference uses, is also trained by L_ret. L_KL is of
+  both modalities at all times.
+- From scratch (in the paper ResNet starts from ImageNet) a posterior tells the pair by the other one's query before
+  either encoder has learned anything, and inference gains nothing from that. Three options, off by default:
+  ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch normalisation
+  (``normalise_summaries``), for their large common part makes all embeddings alike; and deviations start small
+  (``first_deviation``), or their noise hides the means.
+- α rises linearly from its first value over ``kl_epochs``, an epoch at a time. The KL divergences are logged without α.
+- All hidden states of the recipe side are 300 wide, "all hidden states for neural inference" and the image's attention
+  1,024. A bidirectional state is 150 in each direction: only so do both inference networks cost about the 10.4 M
+  parameters of Table 3 (with 300 in each direction the recipe's costs 13.6 M), at a vocabulary of 30,000 words.
+- GRUs of ingredients and instructions are separate, word vectors are shared.
+- Section 4.3 removes "the modality-consistency loss" from the variants of Figure 3 (vanilla, image, recipe), which have
+  no two priors to compare. MCEN without reconstruction keeps it.
+- The decoder starts from the mean ingredient, and attends between two GRUs, as in dl4mt.
+- Where the batch has titles, which the paper does not read, a title is the first sentence of the instructions.
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from kfood import distances, miners, schema
+from kfood.layers.attention import AttentionDecoder, AttentionPooling, JoinedPooling
+from kfood.layers.image import ImageEncoderConfig, backbone
+from kfood.layers.recipe import PartDropout
+from kfood.layers.recurrent import HiddenStates, lengths, present, start
+from kfood.losses import alignment, ranking, reconstruction
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+
+MODALITIES = ("image", "recipe")
+
+RECIPE_PARTS = ("joint", "instructions", "ingredients")
+"""Whose summaries make s^r, in the order of Eq. 3."""
+
+SMALLEST_DEVIATION = 1e-4
+"""Added to the softplus of Eq. 7 and 12, whose logarithm and reciprocal the KL divergence takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionEncoderConfig:
+    """Sizes of the recipe encoder (sections 3.3 and 4.1).
+
+    Attributes:
+        word_size: width of a word vector (300).
+        units: width of every hidden state, attention and trained query of the recipe side (300).
+        start_range: its weights start uniform in ± this (0.02); 0: as Keras starts its layers.
+        dropout: rate on s^r, training only (supplement: 0.2).
+        part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
+            that a title alone, or a list of ingredients, can be a query. 0 in the paper.
+        word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only. 0 in the
+            paper.
+    """
+
+    word_size: int = 300
+    units: int = 300
+    start_range: float = 0.02
+    dropout: float = 0.2
+    part_dropout: float = 0.0
+    word_dropout: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MCENConfig:
+    """Settings of MCEN; the defaults are the paper's.
+
+    Attributes:
+        image_encoder: backbone (section 3.2: ResNet-50), and the dropout on s^v (supplement: 0.2).
+        recipe_encoder: sizes of the recipe encoder.
+        embedding_size: d (section 4.1: 1,024).
+        latent_size: width of z and of all hidden layers of inference, reconstruction and image attention (1,024).
+        output_dropout: rate on e (supplement: 0.2 on "the final output layer (Equation 8)").
+        image_latent: z^v (Figure 3).
+        recipe_latent: z^r (Figure 3).
+        reconstruction: L_rec (Table 2).
+        margin: m of Eq. 13 (0.3).
+        negatives: ``"all"``: a mean over all triplets of the batch; ``"active"``: over those that are not 0.
+        kl_weight: α of Eq. 20 once it has risen (0.1).
+        first_kl_weight: α in the first epoch (1e-4).
+        kl_epochs: epochs over which α rises (open in the paper).
+        settle_epochs: epochs before that and before the first stage, see the module. 0 in the paper.
+        stage_epochs: epochs of a stage, see the module (open in the paper); 0: both modalities draw z at all times.
+        normalise_summaries: batch normalisation of s and s*, see the module. Off in the paper.
+        first_deviation: σ with which every latent starts; 0: what Keras' initial weights give, about 0.7.
+        consistency_weight: β of Eq. 20 (0.002).
+        reconstruction_weight: γ of Eq. 20 (0.008).
+        optimizer: Adam, gradients clipped to [-5, 5] (section 4.1).
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig(dropout=0.2)
+    recipe_encoder: AttentionEncoderConfig = AttentionEncoderConfig()
+    embedding_size: int = 1024
+    latent_size: int = 1024
+    output_dropout: float = 0.2
+    image_latent: bool = True
+    recipe_latent: bool = True
+    reconstruction: bool = True
+    margin: float = 0.3
+    negatives: Literal["all", "active"] = "all"
+    kl_weight: float = 0.1
+    first_kl_weight: float = 1e-4
+    kl_epochs: int = 30
+    settle_epochs: int = 0
+    stage_epochs: int = 5
+    normalise_summaries: bool = False
+    first_deviation: float = 0.0
+    consistency_weight: float = 0.002
+    reconstruction_weight: float = 0.008
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4, clip_value=5.0)
+
+    def __post_init__(self):
+        if self.negatives not in ("all", "active"):
+            raise ValueError(f"negatives: expected one of ['all', 'active'], received {self.negatives!r}.")
+        for name in ("kl_epochs", "settle_epochs", "stage_epochs", "first_deviation"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
+
+
+# Sub-networks, in the order of Figure 2.
+
+
+def image_tower(spec: schema.RecipeSpec, config: MCENConfig) -> keras.Model:
+    """Photo → its regions and their weighted sum (section 3.2).
+
+    Returns:
+        Functional model: ``{"image"}`` → dict of ``contexts`` (``regions``: H^v float ``[batch, h * w, c]``),
+        ``present`` (``regions``: ones), ``summary`` s^v float ``[batch, c]``, ``weights`` (``regions``: α^v
+        ``[batch, h * w]``, row by row).
+    """
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
+    regions = keras.layers.Reshape((-1, features.shape[-1]), name="regions")(features)
+    contexts, all_present = {"regions": regions}, {"regions": ops.ones_like(regions[:, :, 0])}
+    pooling = JoinedPooling(("regions",), config.latent_size, config.recipe_encoder.units, name="image_pooling")
+    summary, weights = pooling(contexts, all_present)
+    if config.normalise_summaries:
+        summary = _norm("image_norm")(summary)
+    summary = keras.layers.Dropout(config.image_encoder.dropout, name="image_dropout")(summary)
+    outputs = {"contexts": contexts, "present": all_present, "summary": summary, "weights": weights}
+    return keras.Model(inputs, outputs, name="image_tower")
+
+
+def recipe_tower(spec: schema.RecipeSpec, config: AttentionEncoderConfig, normalise: bool) -> keras.Model:
+    """Recipe → the states of its three sequences and their joined summary (section 3.3).
+
+    Returns:
+        Functional model: dict of ``spec.recipe_inputs()`` → dict of ``contexts`` (``joint``, ``instructions``,
+        ``ingredients``: float ``[batch, rows, units]``, the title as the first instruction where there are titles),
+        ``present`` (the same names: ``[batch, rows]`` of 0 and 1), ``summary`` s^r float ``[batch, 3 * units]``,
+        ``weights`` (the same names: ``[batch, rows]``), ``word_weights`` (``instructions``, ``ingredients``:
+        ``[batch, rows, words]``).
+    """
+    units, begin = config.units, config.start_range
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
+
+    def table(size, name):
+        return keras.layers.Embedding(
+            size, config.word_size, embeddings_initializer=start(begin) if begin else "uniform", name=name
+        )
+
+    words = table(spec.word_vocabulary, "words")
+    by_name = spec.ingredient_unit == "name"
+    rows = {
+        "ingredients": (
+            received[schema.INGREDIENTS],
+            table(spec.ingredient_vocabulary, "ingredient_names") if by_name else words,
+        ),
+        "instructions": (_with_title(received), words),
+    }
+    sentences, counts, contexts, word_weights = {}, {}, {}, {}
+    for name, (tokens, vectors) in rows.items():
+        sentences[name], word_weights[name] = _rows(tokens, vectors, config, name)
+        counts[name] = lengths(ops.max(tokens, axis=-1))
+    of_ingredients = present(counts["ingredients"], spec.ingredients, "float32")
+    decoded = AttentionDecoder(units, begin, name="decoder")(
+        sentences["instructions"], sentences["ingredients"], of_ingredients
+    )
+    of_instructions = present(counts["instructions"], decoded.shape[1], "float32")
+    parts = {"joint": decoded, **sentences}
+    counts["joint"] = counts["instructions"]
+    for name in RECIPE_PARTS:
+        contexts[name] = HiddenStates(units, begin, name=f"{name}_states")(parts[name], counts[name])
+    all_present = {"joint": of_instructions, "instructions": of_instructions, "ingredients": of_ingredients}
+    summary, weights = JoinedPooling(RECIPE_PARTS, units, units, begin, name="recipe_pooling")(contexts, all_present)
+    if normalise:
+        summary = _norm("recipe_norm")(summary)
+    outputs = {
+        "contexts": contexts,
+        "present": all_present,
+        "summary": keras.layers.Dropout(config.dropout, name="recipe_dropout")(summary),
+        "weights": weights,
+        "word_weights": word_weights,
+    }
+    return keras.Model(inputs, outputs, name="recipe_tower")
+
+
+def _with_title(received):
+    """Instruction tokens ``[batch, rows, words]``, with the title, where there is one, as the first row."""
+    tokens = received[schema.INSTRUCTIONS]
+    if schema.TITLE not in received:
+        return tokens
+    title = received[schema.TITLE][:, None, :]
+    width = max(title.shape[2], tokens.shape[2])
+    padded = [ops.pad(part, [[0, 0], [0, 0], [0, width - part.shape[2]]]) for part in (title, tokens)]
+    return ops.concatenate(padded, axis=1)
+
+
+def _rows(tokens, vectors, config, name):
+    """Each row of words → its hidden representation h, all rows of a batch at once (section 3.3).
+
+    Returns:
+        (float ``[batch, rows, units]``, weights of the words float ``[batch, rows, words]``).
+    """
+    count, width = tokens.shape[1:]
+    flat = ops.reshape(tokens, (-1, width))
+    inputs = keras.layers.Dropout(config.word_dropout, noise_shape=(None, None, 1))(vectors(flat))
+    states = HiddenStates(config.units, config.start_range, name=f"{name}_words")(inputs, lengths(flat))
+    pooling = AttentionPooling(config.units, config.units, config.start_range, name=f"{name}_word_pooling")
+    pooled, weights = pooling(states, present(lengths(flat), width, "float32"))
+    return ops.reshape(pooled, (-1, count, config.units)), ops.reshape(weights, (-1, count, width))
+
+
+def gaussian(width: int, size: int, first_deviation: float, name: str) -> keras.Model:
+    """Eq. 6 and 7, 11 and 12: ``μ = W s + b`` and ``σ = softplus(W' s + b')``.
+
+    Returns:
+        Functional model: float ``[batch, width]`` → (μ, σ), each float32 ``[batch, size]``; its layer ``mean`` is the
+        half that inference uses.
+    """
+    summary = keras.Input((width,), name="summary")
+    mean = keras.layers.Dense(size, dtype="float32", name="mean")(summary)
+    begin = {}
+    if first_deviation:
+        bias = math.log(math.expm1(first_deviation))  # whose softplus it is
+        begin = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
+    deviation = keras.layers.Dense(size, activation="softplus", dtype="float32", name="deviation", **begin)(summary)
+    return keras.Model(summary, [mean, deviation + SMALLEST_DEVIATION], name=name)
+
+
+def _norm(name):
+    return keras.layers.BatchNormalization(momentum=0.9, dtype="float32", name=name)
+
+
+def crossing(tower: keras.Model, query_width: int, config: MCENConfig, name: str) -> keras.Model:
+    """s* of a modality: its contexts pooled as for s, with the other modality's s as the query (section 3.4).
+
+    Args:
+        tower: :func:`image_tower` or :func:`recipe_tower`.
+        query_width: of the other modality's s.
+        config: widths.
+        name: of the model.
+
+    Returns:
+        Functional model: dict of ``contexts`` and ``present`` as the tower gives them, and ``query``
+        ``[batch, query_width]`` → (s* float ``[batch, width]``, dict of weights ``[batch, rows]``).
+    """
+
+    def inputs(kind):
+        return {
+            part: keras.Input(tensor.shape[1:], name=f"{part}_{kind}") for part, tensor in tower.output[kind].items()
+        }
+
+    contexts, there, query = inputs("contexts"), inputs("present"), keras.Input((query_width,), name="query")
+    parts = tuple(tower.output["weights"])
+    summary, weights = JoinedPooling(parts, config.latent_size, name="pooling")(contexts, there, query)
+    if config.normalise_summaries:
+        summary = _norm("norm")(summary)
+    return keras.Model({"contexts": contexts, "present": there, "query": query}, [summary, weights], name=name)
+
+
+def head(width: int, config: MCENConfig, latent: bool, name: str) -> keras.Model:
+    """Eq. 8: one layer from z to e; Eq. 21 and 22: two from s, ``width`` wide, where there is no latent."""
+    x = vector = keras.Input((config.latent_size if latent else width,), name="vector")
+    if not latent:
+        x = keras.layers.Dense(config.latent_size, activation="tanh", dtype="float32", name="hidden")(x)
+    x = keras.layers.Dense(config.embedding_size, activation="tanh", dtype="float32", name="embedding")(x)
+    return keras.Model(vector, keras.layers.Dropout(config.output_dropout, dtype="float32")(x), name=name)
+
+
+def reconstructor(config: MCENConfig, width: int, name: str) -> keras.Model:
+    """Eq. 17 and 18: e of one modality → s of the other, two layers."""
+    embedding = keras.Input((config.embedding_size,), name="embedding")
+    x = keras.layers.Dense(config.latent_size, activation="tanh", dtype="float32", name="hidden")(embedding)
+    return keras.Model(embedding, keras.layers.Dense(width, dtype="float32", name="summary")(x), name=name)
+
+
+# Equations.
+
+
+def retrieval_loss(image, recipe, margin, negatives):
+    """Eq. 13 in both directions, L_ret of Eq. 14; the pair is the positive.
+
+    Args:
+        image: e^v, float ``[batch, d]``.
+        recipe: e^r, float ``[batch, d]``.
+        margin: m, in units of the cosine.
+        negatives: ``"all"`` or ``"active"``, see :class:`MCENConfig`.
+
+    Returns:
+        float scalar.
+    """
+    between = distances.cosine(image, recipe)
+    labels = ops.arange(ops.shape(image)[0])
+    same = miners.matches(labels, labels)
+    active = negatives == "active"
+    return sum(ranking.all_triplets(side, same, margin, active) for side in (between, ops.transpose(between)))
+
+
+def reconstruction_loss(made, summaries):
+    """Eq. 19 with its sign turned: float scalar from 0 to 4.
+
+    Args:
+        made: modality → its s as read from the other one's e, float ``[batch, width]``.
+        summaries: modality → s, float ``[batch, width]``.
+    """
+    return sum(reconstruction.uncorrelated(made[name], summaries[name]) for name in MODALITIES)
+
+
+# The model.
+
+
+@keras.saving.register_keras_serializable("kfood")
+class MCEN(RetrievalModel):
+    """MCEN; see the module for its equations.
+
+    Args:
+        config: :class:`MCENConfig`, or the same as a dict.
+        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
+
+    Raises:
+        ValueError: a spec of precomputed sentence vectors: MCEN reads words.
+    """
+
+    config_class = MCENConfig
+
+    def __init__(self, config=MCENConfig(), spec=schema.RecipeSpec(), name="mcen", **kwargs):  # noqa: B008 (frozen)
+        super().__init__(config, spec, name=name, **kwargs)
+        config, spec = self.config, self.spec
+        if spec.instruction_vectors:
+            raise ValueError(
+                f"spec.instruction_vectors: expected 0, for MCEN reads words, received {spec.instruction_vectors}."
+            )
+        self.distance = "cosine"
+        self.towers = {
+            "image": image_tower(spec, config),
+            "recipe": recipe_tower(spec, config.recipe_encoder, config.normalise_summaries),
+        }
+        widths = {name: tower.output["summary"].shape[-1] for name, tower in self.towers.items()}
+        self.latent = tuple(
+            name for name, wanted in zip(MODALITIES, (config.image_latent, config.recipe_latent), strict=True) if wanted
+        )
+        self.heads = {
+            name: head(
+                config.latent_size if name in self.latent else width, config, name in self.latent, f"{name}_head"
+            )
+            for name, width in widths.items()
+        }
+        self.priors, self.posteriors = (
+            {
+                name: gaussian(widths[name], config.latent_size, config.first_deviation, f"{name}_{kind}")
+                for name in self.latent
+            }
+            for kind in ("prior", "posterior")
+        )
+        self.crossing = {
+            name: crossing(self.towers[name], widths[_other(name)], config, f"{name}_crossing") for name in self.latent
+        }
+        self.encoders = {name: self._encoder(name) for name in MODALITIES}
+
+        weights: dict[str, Any] = {"retrieval": 1.0}
+        if self.latent:
+            self.kl_weight = self.add_weight(shape=(), trainable=False, name="kl_weight")
+            self.drawn = {
+                name: self.add_weight(shape=(), trainable=False, name=f"{name}_drawn") for name in self.latent
+            }
+            weights |= {f"kl_{name}": self.kl_weight for name in self.latent}
+        if len(self.latent) == 2:
+            weights["consistency"] = config.consistency_weight
+        self.reconstructors: dict[str, keras.Model] = {}
+        if config.reconstruction:
+            self.reconstructors = {
+                name: reconstructor(config, width, f"{name}_reconstructor") for name, width in widths.items()
+            }
+            weights["reconstruction"] = config.reconstruction_weight
+
+        networks = (self.towers, self.priors, self.posteriors, self.crossing, self.heads, self.reconstructors)
+        own = tuple(network for group in networks for network in group.values())
+        self.random = keras.random.SeedGenerator(name="random")
+        self.phases = (Phase("encoders", weights, own, config.optimizer),)
+        self.begin_epoch(0)
+        self.build()
+
+    def begin_epoch(self, epoch):
+        """Sets α, and which modality draws its latent from its posterior (section 4.1)."""
+        if self.latent:
+            config, epoch = self.config, epoch - self.config.settle_epochs
+            risen = min(1.0, max(0.0, epoch / config.kl_epochs)) if config.kl_epochs else float(epoch >= 0)
+            self.kl_weight.assign(config.first_kl_weight + risen * (config.kl_weight - config.first_kl_weight))
+            for name in self.latent:
+                self.drawn[name].assign(float(epoch >= 0 and self._has_turn(name, epoch)))
+
+    def embed(self, batch, training):
+        """s, priors, posteriors and e of both modalities (section 3.4)."""
+        read = {name: tower(_select(batch, tower), training=training) for name, tower in self.towers.items()}
+        features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
+        for name in MODALITIES:
+            z = features[f"{name}_summary"]
+            if name in self.latent:
+                mean, deviation = self.priors[name](z)
+                features |= {f"{name}_prior_mean": mean, f"{name}_prior_deviation": deviation}
+                crossed, _ = self._cross(name, read, training)
+                z, (own_mean, own_deviation) = mean, self.posteriors[name](crossed)
+                features |= {f"{name}_mean": own_mean, f"{name}_deviation": own_deviation}
+                if training:
+                    noise = keras.random.normal(ops.shape(mean), seed=self.random)
+                    z = ops.where(self.drawn[name] > 0.0, own_mean + own_deviation * noise, mean)
+            features[name] = self.heads[name](z, training=training)
+        return features
+
+    def losses_of(self, phase, features, batch, training):
+        """Every loss of Eq. 20 that the variant has, unweighted."""
+        named = {
+            "retrieval": retrieval_loss(
+                features["image"], features["recipe"], self.config.margin, self.config.negatives
+            )
+        }
+
+        def moments(name, kind=""):
+            return features[f"{name}{kind}_mean"], features[f"{name}{kind}_deviation"]
+
+        for name in self.latent:
+            named[f"kl_{name}"] = alignment.gaussian_kl(*moments(name), *moments(name, "_prior"))
+        if len(self.latent) == 2:
+            named["consistency"] = alignment.gaussian_kl(*moments("image", "_prior"), *moments("recipe", "_prior"))
+        if self.config.reconstruction:
+            made = {name: self.reconstructors[name](features[_other(name)], training=training) for name in MODALITIES}
+            named["reconstruction"] = reconstruction_loss(
+                made, {name: features[f"{name}_summary"] for name in MODALITIES}
+            )
+        return named
+
+    def attention(self, batch):
+        """What each part of a photo and of a recipe weighs in its embedding.
+
+        Args:
+            batch: features of one modality, or of both for pairs.
+
+        Returns:
+            Name → weights: ``image`` float ``[batch, height, width]``; ``ingredients``, ``instructions`` and ``joint``
+            (instructions as read with the ingredients) ``[batch, rows]``; ``ingredient_words`` and
+            ``instruction_words`` ``[batch, rows, words]``, of the words in their row. Where the batch has titles, row 0
+            of the instructions is the title. With both modalities and a latent also ``image_asked``,
+            ``ingredients_asked`` …: the weights when the other modality asks, as in training (Figures 4 and 5).
+        """
+        read = {
+            name: tower(_select(batch, tower), training=False)
+            for name, tower in self.towers.items()
+            if all(feature in batch for feature in tower.input)
+        }
+        found = {}
+        if "image" in read:
+            found["image"] = read["image"]["weights"]["regions"]
+        if "recipe" in read:
+            found |= read["recipe"]["weights"]
+            words = read["recipe"]["word_weights"]
+            found |= {"ingredient_words": words["ingredients"], "instruction_words": words["instructions"]}
+        if len(read) == 2:
+            for name in self.latent:
+                asked = self._cross(name, read, training=False)[1]
+                found |= {f"{'image' if part == 'regions' else part}_asked": asked[part] for part in asked}
+        height, width = self.towers["image"].get_layer("backbone").output_shape[1:3]
+        return {
+            name: ops.reshape(weights, (-1, height, width)) if name.startswith("image") else weights
+            for name, weights in found.items()
+        }
+
+    def _encoder(self, name):
+        """The part of the model that inference needs: s, the prior's mean where there is a latent, e."""
+        tower = self.towers[name]
+        vector = tower.output["summary"]
+        if name in self.latent:
+            vector = self.priors[name].get_layer("mean")(vector)
+        embedding = keras.layers.UnitNormalization(dtype="float32", name="embedding")(self.heads[name](vector))
+        return keras.Model(tower.input, embedding, name=f"{name}_encoder")
+
+    def _cross(self, name, read, training):
+        """s* of a modality, and the weights by which the other one's s picked it (section 3.4)."""
+        own = read[name]
+        inputs = {"contexts": own["contexts"], "present": own["present"], "query": read[_other(name)]["summary"]}
+        return self.crossing[name](inputs, training=training)
+
+    def _has_turn(self, name, epoch):
+        """Whether the modality's latent is drawn in that epoch, counted from the first stage."""
+        if len(self.latent) < 2 or not self.config.stage_epochs:
+            return True
+        return name == ("recipe", "image")[epoch // self.config.stage_epochs % 2]
+
+
+def _other(name):
+    return MODALITIES[1 - MODALITIES.index(name)]
+
+
+def _select(batch, network):
+    return {name: batch[name] for name in network.input}

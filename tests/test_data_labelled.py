@@ -1,0 +1,277 @@
+"""Labelled photos: sources, class-disjoint splits, the prepared folder, and batches of classes × samples."""
+
+import collections
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from kfood import schema
+from kfood.data import images, labelled, pipeline
+from kfood.data.dataset import open_dataset
+from kfood.tools.main import main
+
+SIDE = 24
+CLASSES = ["1", "10", "100", "2", "20", "3"]
+"""Folder names in string order."""
+
+TRAIN_CLASSES = 4
+
+
+def photo(class_id, index):
+    """A picture that tells its class (red) and its place in the class (green)."""
+    array = np.empty((SIDE, SIDE, 3), np.uint8)
+    array[..., 0] = 30 * class_id + 20
+    array[..., 1] = 8 * index + 20
+    array[..., 2] = np.linspace(0, 250, SIDE)
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG", quality=100, subsampling=0)
+    return buffer.getvalue()
+
+
+def size(class_id):
+    return 10 + 2 * class_id
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Class folders under images/, with a damaged photo, a text file, a system's file, and a picture elsewhere."""
+    folder = tmp_path_factory.mktemp("raw") / "set"
+    for class_id, name in enumerate(CLASSES):
+        (folder / "images" / name).mkdir(parents=True)
+        for index in range(size(class_id)):
+            (folder / "images" / name / f"{index}.jpg").write_bytes(photo(class_id, index))
+    (folder / "images" / "10" / "broken.jpg").write_bytes(photo(1, 0)[:300])
+    (folder / "images" / "10" / "notes.txt").write_text("no picture")
+    (folder / "images" / "10" / "._0.jpg").write_bytes(b"of a Mac")
+    (folder / "docs" / "figures").mkdir(parents=True)
+    (folder / "docs" / "figures" / "logo.png").write_bytes(photo(0, 0))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "data"
+    arguments = [
+        "--source",
+        str(source),
+        "--out",
+        str(out),
+        "--train-classes",
+        str(TRAIN_CLASSES),
+        "--val-share",
+        "0.2",
+    ]
+    assert main(["prepare", "labelled", *arguments]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def dataset(data):
+    return open_dataset(data, "labelled")
+
+
+def everything(dataset, split):
+    """id → class id."""
+    batches = pipeline.photo_batches(dataset, split, schema.PhotoSpec(16), 7, training=False).as_numpy_iterator()
+    rows = [(name.decode(), int(c)) for b in batches for name, c in zip(b["id"], b["class_id"], strict=True)]
+    assert len(rows) == len(dict(rows)) == dataset.size(split)
+    return dict(rows)
+
+
+def test_classes_are_split_in_string_order_and_photos_are_held_out(dataset):
+    assert dataset.classes == CLASSES
+    assert dataset.train_classes == TRAIN_CLASSES
+    splits = {split: everything(dataset, split) for split in ("train", "val", "test")}
+    assert set(splits["train"].values()) == set(splits["val"].values()) == set(range(TRAIN_CLASSES))
+    assert set(splits["test"].values()) == {4, 5}
+    together = splits["train"] | splits["val"] | splits["test"]
+    assert len(together) == sum(map(len, splits.values())) == sum(map(size, range(6)))
+    for name, class_id in together.items():
+        assert name.split("/")[0] == CLASSES[class_id]
+    counts = collections.Counter(splits["val"].values())
+    assert all(abs(counts[c] - 0.2 * size(c)) <= 1 for c in range(TRAIN_CLASSES))
+
+
+def test_what_is_left_out_is_counted_and_named(data):
+    report = json.loads((data / "prepare.json").read_text())
+    assert report["dropped"] == {
+        "no picture by its name": {"count": 1, "first": ["images/10/notes.txt"]},
+        "unreadable photo": {"count": 1, "first": ["10/broken.jpg"]},
+    }
+    assert json.loads((data / "dataset.json").read_text())["kind"] == "labelled"
+
+
+def test_labels_lie_in_disk_order(dataset):
+    for split in dataset.splits:
+        examples = list(tfds.builder_from_directory(dataset.path / "photos" / "1.0.0").as_dataset(split=split))
+        assert dataset.labels(split).tolist() == [int(example["class_id"]) for example in examples]
+        names = list(everything(dataset, split))
+        assert names == [example["id"].numpy().decode() for example in examples]
+        class_name, file = names[3].split("/")
+        assert dataset.photo(split, 3) == photo(CLASSES.index(class_name), int(file.removesuffix(".jpg")))
+
+
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_an_archive_gives_what_the_folder_gives(source, dataset, tmp_path, compression):
+    archive = tmp_path / "set.tar"
+    with tarfile.open(archive, f"w:{compression}") as tar:
+        tar.add(source, "set")
+        tar.add(source / "images" / "1" / "0.jpg", "set/images/1/0.jpg")  # again
+    files = labelled.Files(archive)
+    photos = labelled.LabelledPhotos(files, train_classes=TRAIN_CLASSES, val_share=0.2)
+    for split in dataset.splits:
+        records = list(photos.records(split))
+        assert {record.id: record.class_id for record in records} == everything(dataset, split)
+    assert set(photos.dropped.by_reason) == {"no picture by its name", "unreadable photo", "twice in the archive"}
+
+
+def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    cut, empty, flat = tmp_path / "cut.tar.gz", tmp_path / "empty", tmp_path / "flat"
+    with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
+        tar.add(source, "set")
+    cut.write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:5000])
+    empty.mkdir()
+    for name in ("a/x/1.jpg", "b/y/1.jpg"):
+        (flat / name).parent.mkdir(parents=True)
+        (flat / name).write_bytes(photo(0, 0))
+    for arguments, message in (
+        (["--source", str(tmp_path / "none")], "expected a folder or a tar archive"),
+        (["--source", str(cut)], "a whole tar archive"),
+        (["--source", str(empty)], "received no photo"),
+        (["--source", str(flat)], "several folders of class folders"),
+        (["--source", str(source)], "no known data set has 6 classes"),
+        (["--source", str(source), "--train-classes", "6"], "expected from 1 to 5"),
+        (["--source", str(source), "--tfds", "sop"], "expected one of --source and --tfds"),
+        (["--tfds", "vireo-172"], "expected one of food-101, cub-200-2011, cars196, sop"),
+    ):
+        assert main(["prepare", "labelled", "--out", out, *arguments]) == 2, arguments
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kind_is_not_taken_for_the_other(data, kitchen, tmp_path, capsys):
+    for model, folder, message in (
+        ("acme", data, "expected a dataset of recipes with photos, received one of labelled photos"),
+        ("alpha_gao", kitchen, "expected a dataset of labelled photos, received one of recipes with photos"),
+    ):
+        assert main(["train", model, "--data", str(folder), "--run", str(tmp_path / "run")]) == 2
+        assert message in capsys.readouterr().err
+
+
+class _Birds(tfds.core.GeneratorBasedBuilder):
+    """Stands for TFDS's own builders: two splits, named labels, encoded pictures."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["b", "a", "c"])}
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 8), "test": self._generate_examples(8, 15)}
+
+    def _generate_examples(self, first, end):
+        for index in range(first, end):
+            yield index, {"image": io.BytesIO(photo(index % 3, index)), "label": index % 3}
+
+
+def test_a_tfds_builder_is_read_whole_and_undecoded(tmp_path):
+    source = labelled.Ready("cub-200-2011", _Birds(data_dir=str(tmp_path)))
+    assert source.classes == ["b", "a", "c"]
+    assert list(source.items.values()) == [*(i % 3 for i in range(8, 15)), *(i % 3 for i in range(8))]
+    photos = labelled.LabelledPhotos(source, train_classes=2, val_share=0.4)
+    records = [record for split in ("train", "val", "test") for record in photos.records(split)]
+    assert len({record.id for record in records}) == len(records) == 15
+    for record in records:
+        split, index = record.id.split("/")
+        place = int(index) + (8 if split == "test" else 0)
+        assert record.photo == photo(place % 3, place)
+        assert record.class_id == place % 3
+
+
+def test_held_out_passes_on_what_is_too_little():
+    classes = [[f"{c}-{i}" for i in range(5)] for c in range(20)]
+    held = labelled.held_out(classes, 0.1)
+    assert len(held) == 10
+    assert set(collections.Counter(name.split("-")[0] for name in held).values()) == {2}
+    assert labelled.held_out([["a"], ["b", "c", "d"]], 0.9) == {"b", "d"}
+
+
+def test_known_splits_are_the_papers():
+    found = {name: (known.train_classes, known.classes - known.train_classes) for name, known in labelled.KNOWN.items()}
+    assert found == {
+        "food-101": (70, 31),
+        "vireo-172": (120, 52),
+        "isia-500": (350, 150),
+        "cub-200-2011": (100, 100),
+        "cars196": (98, 98),
+        "sop": (11_318, 11_316),
+    }
+
+
+def test_a_batch_holds_classes_times_samples(dataset):
+    labels = dataset.labels("train")
+    rows = pipeline.class_batches(labels, 50, 6, 2, seed=(0, 0)).reshape(50, 6)
+    for batch in rows:
+        found = labels[batch].reshape(3, 2)
+        assert (found[:, 0] == found[:, 1]).all()
+        assert len(set(found[:, 0])) == 3
+        assert len(set(batch)) == 6
+    # Each of four classes is drawn for a batch with probability 3/4: 37.5 times, give or take 5 deviations of 3.1.
+    counts = np.bincount(labels[rows[:, ::2]].ravel())
+    assert np.abs(counts - 37.5).max() < 15.5
+    for class_id in range(TRAIN_CLASSES):  # no photo again before the others of its class
+        own = [row for row in rows.ravel() if labels[row] == class_id]
+        members = int((labels == class_id).sum())
+        assert len(set(own[: members // 2 * 2])) == members // 2 * 2
+
+
+def test_small_classes_repeat_their_photos():
+    rows = pipeline.class_batches(np.array([3, 3, 3, 7], np.int32), 5, 6, 3, seed=(1,)).reshape(5, 6)
+    assert all(sorted(batch) == [0, 1, 2, 3, 3, 3] for batch in rows)
+
+
+def test_batches_that_do_not_fit_are_refused(dataset):
+    spec = schema.PhotoSpec(16, samples_per_class=2)
+    for batch_size in (5, 10):
+        with pytest.raises(ValueError, match="expected a multiple of samples_per_class = 2 up to 8"):
+            pipeline.photo_batches(dataset, "train", spec, batch_size, training=True)
+
+
+def test_a_training_stream_follows_from_seed_and_epoch(dataset):
+    spec = schema.PhotoSpec(16, samples_per_class=2)
+
+    def take(count, **options):
+        stream = pipeline.photo_batches(dataset, "train", spec, 8, training=True, **options)
+        return list(stream.take(count).as_numpy_iterator())
+
+    steps = pipeline.steps_per_epoch(dataset, "train", 8)
+    first = take(3 * steps, seed=3)
+    tf.random.set_seed(5)
+    later = take(steps, seed=3, first_epoch=2)
+    for one, two in zip(first[2 * steps :], later, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+    assert first[0]["id"].tolist() != first[steps]["id"].tolist() != take(1, seed=4)[0]["id"].tolist()
+    seen = collections.defaultdict(set)
+    for batch in first:
+        for name, picture, class_id in zip(batch["id"], batch["image"], batch["class_id"], strict=True):
+            folder, file = name.decode().split("/")
+            assert CLASSES[class_id] == folder
+            assert abs(picture[..., 0].mean() - (30 * class_id + 20)) < 3
+            assert abs(picture[..., 1].mean() - (8 * int(file.removesuffix(".jpg")) + 20)) < 3
+            seen[name].add(picture.tobytes())
+    assert max(map(len, seen.values())) > 1  # crops and mirror images differ
+    whole = take(1, seed=3, augmentation=images.Augmentation(brightness=1.0))[0]
+    assert np.abs(whole["image"] - first[0]["image"]).max() > 10
