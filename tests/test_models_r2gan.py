@@ -133,7 +133,9 @@ def test_the_model_computes_what_the_equations_say(tiny_spec, tiny_batch):
     fooled = [np.mean([-np.log(oracles.sigmoid(x)) for x in np.ravel(side)]) for side in (logit["1"][1], logit["2"][2])]
     assert named["generator"] == pytest.approx(np.mean(fooled), rel=1e-3)
     sides = [(phi, pixels) for (phi, _), pixels in zip(seen["1"], (photos, v_image, v_recipe), strict=True)]
-    assert named["reconstruction"] == pytest.approx(oracles.r2gan_reconstruction(*sides, 1.0), rel=1e-3)
+    assert named["reconstruction"] == pytest.approx(
+        oracles.r2gan_reconstruction(*sides, model.config.pixel_weight), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))

@@ -86,9 +86,9 @@ def _recipe(path: pathlib.Path, spec: Any, words: list[str], ingredients: list[s
     import numpy as np
 
     from kfood.data.text import RecipeTokenizer
-    from kfood.tools.search import _read_recipe
+    from kfood.tools.search import read_recipe
 
-    content = _read_recipe(path)
+    content = read_recipe(path)
     unknown = sorted(set(content) - {"title", "ingredients", "instructions"})
     if unknown:
         raise ValueError(f"{path}: expected title, ingredients and instructions, received {unknown[0]!r}.")

@@ -110,7 +110,7 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
         recipe = text_as_recipe(args.text, bundle.spec)
         return bundle.encode_recipes([recipe])[0], args.text, f"“{args.text}”"
     assert args.recipe
-    recipe = _read_recipe(args.recipe)
+    recipe = read_recipe(args.recipe)
     try:
         embedding = bundle.encode_recipes([recipe])[0]
     except ValueError as error:
@@ -119,7 +119,8 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     return embedding, text, recipe.get("title") or args.recipe.name
 
 
-def _read_recipe(path: pathlib.Path) -> dict[str, Any]:
+def read_recipe(path: pathlib.Path) -> dict[str, Any]:
+    """A recipe as JSON; raises ValueError where the file holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

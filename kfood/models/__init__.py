@@ -49,7 +49,8 @@ def run_config(run: str | pathlib.Path) -> dict[str, Any]:
         run: folder made by ``kfood train``.
 
     Returns:
-        Dict with ``model``, ``config``, ``spec``, ``training`` and ``data`` (``name``, ``fingerprint``, ``splits``).
+        Dict with ``model``, ``variant``, ``config``, ``spec``, ``training`` and ``data`` (``name``, ``fingerprint``,
+        ``splits``).
 
     Raises:
         FileNotFoundError: no run there.

@@ -73,7 +73,8 @@ class Phase:
 
     Attributes:
         name: also the name of its optimizer.
-        weights: loss name → weight. These losses, weighted and added, are what the phase minimises.
+        weights: loss name → weight, a number or a variable that moves (MCEN's annealing). These losses, weighted and
+            added, are what the phase minimises.
         parts: layers and models whose trainable variables the phase changes; no other variable changes.
         optimizer: its settings.
         together: whether it moves together with the last phase, on the same recorded forward pass and on the same
@@ -81,7 +82,7 @@ class Phase:
     """
 
     name: str
-    weights: Mapping[str, float]
+    weights: Mapping[str, Any]
     parts: tuple[keras.layers.Layer, ...]
     optimizer: OptimizerConfig
     together: bool = False
