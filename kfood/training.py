@@ -17,6 +17,7 @@ its last whole epoch to the same weights as one that was not.
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import os
@@ -433,7 +434,6 @@ def _cut_csv(path: pathlib.Path, epochs: int) -> None:
     with path.open(newline="") as file:
         rows = list(csv.reader(file))
     kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs]
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        csv.writer(file).writerows(kept)
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(kept)
+    folders.write_whole({path: text.getvalue()})

@@ -45,6 +45,7 @@ def describe(args: Describe) -> dict[str, Any]:
     """
     from kfood.configs import experiment
     from kfood.models import MODELS
+    from kfood.models.base import parameters
 
     # Weights change no figure, and need not be at hand.
     chosen = experiment(args.model, args.preset, args.variant, (*args.set, "image_encoder.weights="))
@@ -57,7 +58,7 @@ def describe(args: Describe) -> dict[str, Any]:
         counted |= {id(variable) for variable in new}
         if new:
             parts[layer.name] = _count(new)
-    needed = _count({id(variable): variable for encoder in encoders for variable in encoder.weights}.values())
+    needed = parameters(*encoders)
     return {
         "model": args.model,
         "preset": args.preset,

@@ -8,7 +8,6 @@ Examples:
 """
 
 import dataclasses
-import math
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ import tyro
 
 if TYPE_CHECKING:
     from kfood.data.dataset import LabelledDataset, RecipeDataset
+    from kfood.evaluation.embedding import Embeddings
     from kfood.evaluation.protocols import Evaluation, Protocol
 
 DEFAULT_GALLERY = 1_000
@@ -91,9 +91,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     from rich.table import Table
 
     from kfood import schema
-    from kfood.data.pipeline import photo_batches
     from kfood.evaluation import class_report
-    from kfood.evaluation.embedding import embed_dataset
     from kfood.evaluation.retrieval import retrieval_metrics
     from kfood.models import load_run, run_config
 
@@ -107,11 +105,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     model: Any = load_run(args.run, weights=args.weights)
     start = time.perf_counter()
     with _progress() as bar:
-        task = bar.add_task("embedding", total=photos)
-        batches = photo_batches(dataset, args.split, model.spec, args.batch_size, training=False)
-        embeddings = embed_dataset(
-            model, batches, keep=[schema.CLASS_ID], progress=lambda done: bar.update(task, completed=done)
-        )
+        embeddings = _embedded(args, dataset, model, schema.CLASS_ID, bar)
     embedded = time.perf_counter()
     arrays, labels = embeddings.arrays["image"], embeddings.features[schema.CLASS_ID]
     figures = retrieval_metrics(arrays, labels, distance=model.distance, seed=args.seed)
@@ -136,9 +130,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
 def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], str, Any]:
     """Each recipe looks for its photo and back: (report.json, report.html, table)."""
     from kfood import schema
-    from kfood.data.pipeline import recipe_batches
     from kfood.evaluation import report
-    from kfood.evaluation.embedding import embed_dataset
     from kfood.evaluation.protocols import evaluate, scalability
     from kfood.models import load_run
 
@@ -150,11 +142,7 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
 
     start = time.perf_counter()
     with _progress() as bar:
-        task = bar.add_task("embedding", total=pairs)
-        batches = recipe_batches(dataset, args.split, model.spec, args.batch_size, training=False)
-        embeddings = embed_dataset(
-            model, batches, keep=[schema.INGREDIENT_IDS], progress=lambda done: bar.update(task, completed=done)
-        )
+        embeddings = _embedded(args, dataset, model, schema.INGREDIENT_IDS, bar)
         embedded = time.perf_counter()
         ranking = bar.add_task("ranking", total=None)
         evaluation = evaluate(
@@ -184,16 +172,31 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
     return content, page, _table(evaluation)
 
 
+def _embedded(args: Evaluate, dataset: Any, model: Any, keep: str, bar: Any) -> "Embeddings":
+    """The split's embeddings, with one of its features beside them."""
+    from kfood.data.pipeline import batches
+    from kfood.evaluation.embedding import embed_dataset
+
+    task = bar.add_task("embedding", total=dataset.size(args.split))
+    return embed_dataset(
+        model,
+        batches(dataset, args.split, model.spec, args.batch_size, training=False),
+        keep=[keep],
+        progress=lambda done: bar.update(task, completed=done),
+    )
+
+
 def _described(args: Evaluate, model: Any, embedding_size: int) -> dict[str, Any]:
     """What report.json says of the model."""
     from kfood.models import run_config
+    from kfood.models.base import parameters
 
     return {
         "name": run_config(args.run)["model"],
         "run": args.run.resolve().name,
         "weights": args.weights,
         "embedding_size": embedding_size,
-        "parameters": {"encoders": _parameters(*model.encoders.values()), "all": _parameters(model)},
+        "parameters": {"encoders": parameters(*model.encoders.values()), "all": parameters(model)},
     }
 
 
@@ -236,12 +239,6 @@ def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) ->
             f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "
             f"{data} with another one ({fingerprint[:12]}…): its ids would mean other words."
         )
-
-
-def _parameters(*networks: Any) -> int:
-    """Weights of some networks, a shared one counted once."""
-    shapes = {id(variable): variable.shape for network in networks for variable in network.weights}
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _table(evaluation: "Evaluation") -> Any:

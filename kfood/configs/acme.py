@@ -9,7 +9,7 @@ image → recipe MedR 1.0, R@1/5/10 51.8/80.2/87.5; recipe → image 1.0, 52.8/8
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
+from kfood.configs.common import PUBLISHED_SPEC, small_experiment
 from kfood.models.acme import ACMEConfig
 from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
@@ -27,27 +27,19 @@ def published() -> Experiment:
 
 def small() -> Experiment:
     """For a CPU: every mechanism of the paper on 96-pixel pictures, learning from scratch and from any text."""
-    adam = OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1)
-    return Experiment(
-        model=ACMEConfig(
-            image_encoder=SMALL_IMAGE,
-            recipe_encoder=SMALL_RECIPE,
-            embedding_size=256,
-            mining_warmup_steps=250,
-            translation_weight=0.05,
-            ingredient_weight=30.0,
-            generator_objective="non_saturating",
-            picture_size=32,
-            picture_width=16,
-            discriminator_width=8,
-            residual_blocks=1,
-            condition_size=32,
-            noise_size=32,
-            optimizer=adam,
-            adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),
-        ),
-        spec=SMALL_SPEC,
-        training=SMALL_TRAINING,
+    return small_experiment(
+        ACMEConfig,
+        mining_warmup_steps=250,
+        translation_weight=0.05,
+        ingredient_weight=30.0,
+        generator_objective="non_saturating",
+        picture_size=32,
+        picture_width=16,
+        discriminator_width=8,
+        residual_blocks=1,
+        condition_size=32,
+        noise_size=32,
+        adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),
     )
 
 

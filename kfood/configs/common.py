@@ -1,9 +1,14 @@
 """What the recipe models' presets share, so that their rows of a table differ in the method alone."""
 
+from collections.abc import Callable
+from typing import Any
+
 from kfood import schema
+from kfood.configs import Experiment
 from kfood.data.images import Augmentation
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.recipe import RecipeEncoderConfig
+from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
 
 PUBLISHED_SPEC = schema.RecipeSpec(
@@ -31,3 +36,24 @@ SMALL_TRAINING = TrainingConfig(
     augmentation=Augmentation(crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2),
 )
 """For a CPU, learning from scratch and from any text; ``SMALL_*`` belong together."""
+
+
+def small_experiment(config_class: Callable[..., Any], **changes: Any) -> Experiment:
+    """A recipe model on the small encoders.
+
+    Args:
+        config_class: the model's config, with the fields ``image_encoder``, ``recipe_encoder``, ``embedding_size`` and
+            ``optimizer``.
+        **changes: its other fields that differ from the paper's.
+    """
+    return Experiment(
+        model=config_class(
+            image_encoder=SMALL_IMAGE,
+            recipe_encoder=SMALL_RECIPE,
+            embedding_size=256,
+            optimizer=OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1),
+            **changes,
+        ),
+        spec=SMALL_SPEC,
+        training=SMALL_TRAINING,
+    )

@@ -5,8 +5,7 @@ Expected of ``published`` on Recipe1M, 1,000 pairs (R2GAN's Table 1; not reprodu
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
-from kfood.models.base import OptimizerConfig
+from kfood.configs.common import PUBLISHED_SPEC, small_experiment
 from kfood.models.baselines import JNEConfig
 from kfood.training import TrainingConfig
 
@@ -22,16 +21,7 @@ def published() -> Experiment:
 
 def small() -> Experiment:
     """For a CPU: learning from scratch and from any text."""
-    return Experiment(
-        model=JNEConfig(
-            image_encoder=SMALL_IMAGE,
-            recipe_encoder=SMALL_RECIPE,
-            embedding_size=256,
-            optimizer=OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1),
-        ),
-        spec=SMALL_SPEC,
-        training=SMALL_TRAINING,
-    )
+    return small_experiment(JNEConfig)
 
 
 VARIANTS: dict[str, dict] = {}

@@ -9,7 +9,7 @@ image → recipe MedR 2.0, R@1/5/10 39.1/71.0/81.7; recipe → image 2.0, 40.6/7
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
+from kfood.configs.common import PUBLISHED_SPEC, small_experiment
 from kfood.models.base import OptimizerConfig
 from kfood.models.r2gan import R2GANConfig
 from kfood.training import TrainingConfig
@@ -26,25 +26,18 @@ def published() -> Experiment:
 
 def small() -> Experiment:
     """For a CPU: every mechanism of the paper on 96-pixel photos and 32-pixel thumbnails, learning from scratch."""
-    return Experiment(
-        model=R2GANConfig(
-            image_encoder=SMALL_IMAGE,
-            recipe_encoder=SMALL_RECIPE,
-            embedding_size=256,
-            negatives="all",
-            semantic_weight=0.05,
-            reconstruction_weight=0.002,
-            pixel_weight=100.0,
-            generator_reconstruction_weight=20.0,
-            generator_objective="non_saturating",
-            picture_size=32,
-            generator_width=32,
-            discriminator_width=16,
-            optimizer=OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1),
-            gan_optimizer=OptimizerConfig(2e-3, beta_1=0.5, schedule="cosine"),
-        ),
-        spec=SMALL_SPEC,
-        training=SMALL_TRAINING,
+    return small_experiment(
+        R2GANConfig,
+        negatives="all",
+        semantic_weight=0.05,
+        reconstruction_weight=0.002,
+        pixel_weight=100.0,
+        generator_reconstruction_weight=20.0,
+        generator_objective="non_saturating",
+        picture_size=32,
+        generator_width=32,
+        discriminator_width=16,
+        gan_optimizer=OptimizerConfig(2e-3, beta_1=0.5, schedule="cosine"),
     )
 
 

@@ -4,8 +4,7 @@ No paper trains it on Recipe1M in this form: ``published`` has the sizes of the 
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_RECIPE, SMALL_SPEC, SMALL_TRAINING
-from kfood.models.base import OptimizerConfig
+from kfood.configs.common import PUBLISHED_SPEC, small_experiment
 from kfood.models.baselines import TwoTowerConfig
 from kfood.training import TrainingConfig
 
@@ -21,16 +20,7 @@ def published() -> Experiment:
 
 def small() -> Experiment:
     """For a CPU: learning from scratch and from any text."""
-    return Experiment(
-        model=TwoTowerConfig(
-            image_encoder=SMALL_IMAGE,
-            recipe_encoder=SMALL_RECIPE,
-            embedding_size=256,
-            optimizer=OptimizerConfig(2e-3, schedule="cosine", warmup_epochs=1),
-        ),
-        spec=SMALL_SPEC,
-        training=SMALL_TRAINING,
-    )
+    return small_experiment(TwoTowerConfig)
 
 
 VARIANTS: dict[str, dict] = {}

@@ -148,9 +148,7 @@ def recipe_batches(
     # Every epoch of a training stream is a whole number of batches, so no batch spans two of them.
     stream = stream.padded_batch(batch_size, drop_remainder=training)
     stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    options = tf.data.Options()
-    options.deterministic = True
-    return stream.with_options(options)
+    return _in_order(stream)
 
 
 def photo_batches(
@@ -232,9 +230,7 @@ def photo_batches(
         stream = tf.data.TFRecordDataset(dataset.files(split))
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
-    options = tf.data.Options()
-    options.deterministic = True
-    return stream.with_options(options)
+    return _in_order(stream)
 
 
 def class_batches(
@@ -278,6 +274,13 @@ def class_batches(
             rows.append(left[chosen][:samples])
             left[chosen] = left[chosen][samples:]
     return np.concatenate(rows).astype(np.int64)
+
+
+def _in_order(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """The same stream, its parallel parts never overtaking each other."""
+    options = tf.data.Options()
+    options.deterministic = True
+    return stream.with_options(options)
 
 
 def _features(example: dict[str, tf.Tensor], picture: tf.Tensor, spec: schema.RecipeSpec) -> dict[str, tf.Tensor]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from kfood import schema
 from kfood.data.pipeline import recipe_batches, steps_per_epoch
 from kfood.evaluation.embedding import embed_dataset
+from kfood.models.base import reduced
 
 if TYPE_CHECKING:
     from kfood.data.dataset import RecipeDataset
@@ -59,7 +59,7 @@ def thumbnail_accuracy(
         return float(np.mean(guesses[known] == labels[known]))
 
     photos = np.concatenate(
-        [np.asarray(_reduced(part, side)) for part in np.array_split(embeddings.features[schema.IMAGE], 8) if len(part)]
+        [np.asarray(reduced(part, side)) for part in np.array_split(embeddings.features[schema.IMAGE], 8) if len(part)]
     )
     made = {
         source: share(decoder.network.predict(embeddings.arrays[source], batch_size=BATCH, verbose=0))
@@ -89,17 +89,9 @@ def _trained_classifier(dataset, spec, side, epochs, seed, verbose):
     )
     batches = recipe_batches(dataset, "train", spec, BATCH, training=True, seed=seed)
     classifier.fit(
-        batches.map(lambda batch: (_reduced(batch[schema.IMAGE], side), batch[schema.CLASS_ID])),
+        batches.map(lambda batch: (reduced(batch[schema.IMAGE], side), batch[schema.CLASS_ID])),
         steps_per_epoch=steps,
         epochs=epochs,
         verbose=verbose,
     )
     return classifier
-
-
-def _reduced(photos, side):
-    """Float ``[batch, image_size, image_size, 3]`` → float ``[batch, side, side, 3]``, in [0, 255]."""
-    factor, rest = divmod(photos.shape[1], side)
-    if rest == 0:
-        return ops.average_pool(photos, factor, factor)
-    return ops.image.resize(photos, (side, side), antialias=True)

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from kfood.layers.stackgan import Enlarge, check_picture_size
+from kfood.layers.stackgan import Enlarge, check_picture_size, norm
 
 _START = "glorot_uniform"
 SLOPE = 0.2
@@ -31,11 +31,11 @@ def generator(embedding_size: int, picture_size: int, width: int) -> keras.Model
     embedding = keras.Input((embedding_size,), name="embedding")
     x = keras.layers.Dense(4 * 4 * channels, use_bias=False, kernel_initializer=_START, name="first")(embedding)
     x = keras.layers.Reshape((4, 4, channels))(x)
-    x = keras.layers.ReLU()(_norm("first_norm")(x))
+    x = keras.layers.ReLU()(norm("first_norm")(x))
     for doubling in range(doublings - 1):
         channels //= 2
         x = _convolution(Enlarge(2)(x), channels, f"up{doubling}")
-        x = keras.layers.ReLU()(_norm(f"up{doubling}_norm")(x))
+        x = keras.layers.ReLU()(norm(f"up{doubling}_norm")(x))
     x = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer=_START, name="picture")(Enlarge(2)(x))
     return keras.Model(embedding, keras.layers.Activation("tanh", dtype="float32")(x), name="generator")
 
@@ -59,7 +59,7 @@ def discriminator(picture_size: int, width: int, name: str) -> keras.Model:
     x = picture
     for halving in range(int(math.log2(picture_size)) - 2):
         x = _convolution(x, width * 2**halving, f"down{halving}", size=4, strides=2)
-        x = keras.layers.LeakyReLU(SLOPE)(_norm(f"down{halving}_norm")(x))
+        x = keras.layers.LeakyReLU(SLOPE)(norm(f"down{halving}_norm")(x))
     logit = keras.layers.Conv2D(1, 4, kernel_initializer=_START, dtype="float32", name="logit")(x)
     return keras.Model(picture, [x, keras.layers.Reshape((1,), dtype="float32")(logit)], name=name)
 
@@ -68,7 +68,3 @@ def _convolution(x, width, name, size=3, strides=1):
     return keras.layers.Conv2D(
         width, size, strides, padding="same", use_bias=False, kernel_initializer=_START, name=name
     )(x)
-
-
-def _norm(name):
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)

@@ -9,6 +9,7 @@ from keras import ops
 
 from kfood import schema
 from kfood.layers import vit
+from kfood.layers.inputs import symbolic_inputs
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
 """Where a run folder has the weights of its best epoch's image backbone."""
@@ -58,7 +59,7 @@ def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) 
         ValueError: an unknown backbone.
         OSError: a weights file that is not there.
     """
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    inputs = symbolic_inputs(spec.image_inputs())
     features = backbone(spec.image_size, config)(inputs[schema.IMAGE])
     pooled = keras.layers.Dropout(config.dropout)(pool(features))
     return keras.Model(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kfood import schema
+from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recurrent import FinalStates, lengths
 
 
@@ -49,7 +50,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     Returns:
         Functional model: dict of ``spec.recipe_inputs()`` → float ``[batch, size]`` in (-1, 1).
     """
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    inputs = symbolic_inputs(spec.recipe_inputs())
     received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:

@@ -39,7 +39,7 @@ def generator(condition_size: int, noise_size: int, picture_size: int, width: in
     x = keras.layers.Dense(4 * 4 * channels * 2, use_bias=False, name="first")(
         keras.layers.Concatenate()([condition, noise])
     )
-    x = GatedLinearUnit()(_norm("first_norm")(x))
+    x = GatedLinearUnit()(norm("first_norm")(x))
     x = keras.layers.Reshape((4, 4, channels))(x)
     for doubling in range(doublings):
         channels //= 2
@@ -50,7 +50,7 @@ def generator(condition_size: int, noise_size: int, picture_size: int, width: in
     for block in range(residual_blocks):
         shortcut = x
         x = _gated_convolution(x, width, f"residual{block}_a")
-        x = _norm(f"residual{block}_b_norm")(_conv3(width, f"residual{block}_b")(x))
+        x = norm(f"residual{block}_b_norm")(_conv3(width, f"residual{block}_b")(x))
         x = keras.layers.Add()([x, shortcut])
     x = _upsample(x, width // 2, "up_last")
     picture = keras.layers.Activation("tanh", dtype="float32")(_conv3(3, "picture")(x))
@@ -77,16 +77,16 @@ def discriminator(picture_size: int, condition_size: int, width: int) -> tuple[k
             width * 2**halving, 4, 2, padding="same", use_bias=False, kernel_initializer=_START, name=f"down{halving}"
         )(x)
         if halving:
-            x = _norm(f"down{halving}_norm")(x)
+            x = norm(f"down{halving}_norm")(x)
         x = keras.layers.LeakyReLU(0.2)(x)
-    x = keras.layers.LeakyReLU(0.2)(_norm("same_norm")(_conv3(8 * width, "same")(x)))
+    x = keras.layers.LeakyReLU(0.2)(norm("same_norm")(_conv3(8 * width, "same")(x)))
     features = keras.Model(picture, x, name="picture_features")
 
     seen = keras.Input(x.shape[1:], name="features")
     condition = keras.Input((condition_size,), name="condition")
     spread = Enlarge(4)(keras.layers.Reshape((1, 1, condition_size))(condition))
     joint = _conv3(8 * width, "joint")(keras.layers.Concatenate()([seen, spread]))
-    joint = keras.layers.LeakyReLU(0.2)(_norm("joint_norm")(joint))
+    joint = keras.layers.LeakyReLU(0.2)(norm("joint_norm")(joint))
     logit = keras.layers.Conv2D(1, 4, kernel_initializer=_START, dtype="float32", name="logit")(joint)
     logit = keras.layers.Reshape((1,), dtype="float32")(logit)
     return features, keras.Model([seen, condition], logit, name="picture_judge")
@@ -114,12 +114,13 @@ def _conv3(width, name):
     return keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer=_START, name=name)
 
 
-def _norm(name):
+def norm(name):
+    """Batch normalisation as both generators and discriminators have it."""
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 
 def _gated_convolution(x, width, name):
-    return GatedLinearUnit()(_norm(f"{name}_norm")(_conv3(2 * width, name)(x)))
+    return GatedLinearUnit()(norm(f"{name}_norm")(_conv3(2 * width, name)(x)))
 
 
 def _upsample(x, width, name):

@@ -19,8 +19,8 @@ def hard_triplet(distances, positives, margin):
     Returns:
         float scalar.
     """
-    positive = _select(distances, miners.farthest_positive(distances, positives))
-    negative = _select(distances, miners.nearest_negative(distances, positives))
+    positive = select(distances, miners.farthest_positive(distances, positives))
+    negative = select(distances, miners.nearest_negative(distances, positives))
     terms = ops.relu(positive - negative + margin)
     return ops.mean(ops.where(ops.all(positives, axis=1), 0.0, terms))
 
@@ -123,7 +123,7 @@ def symmetric_cross_entropy(logits):
     return 0.5 * (both[0] + both[1])
 
 
-def _select(distances, index):
+def select(distances, index):
     """``distances[i, index[i]]`` as a masked sum: its gradient is dense and the same on every backend."""
     chosen = ops.one_hot(index, distances.shape[1] or ops.shape(distances)[1], dtype=distances.dtype)
     return ops.sum(distances * chosen, axis=1)

@@ -69,7 +69,7 @@ from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, real_pictures
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, real_pictures, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +137,13 @@ class ACMEConfig:
     adversary_optimizer: OptimizerConfig = OptimizerConfig(1e-4, beta_1=0.5)
 
     def __post_init__(self):
-        for name, valid in {
+        choices = {
             "negatives": ("cross", "both"),
             "alignment_gradient": ("both", "recipe"),
             "generator_objective": ("minimax", "non_saturating"),
             "ingredient_loss": ("cross_entropy", "margin_as_released"),
-        }.items():
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        }
+        check_choices(self, choices)
         stackgan.check_picture_size(self.picture_size)
         if self.balance_translation and self.generator_objective == "minimax":
             raise ValueError(
@@ -385,8 +384,8 @@ class ACME(RetrievalModel):
 
     def embed(self, batch, training):
         """V_m, R_m, V, R, and with R2I the generated picture, its condition, and the real one (section 3.1)."""
-        image_hidden = self.image_tower(_select(batch, self.image_tower), training=training)
-        recipe_hidden = self.recipe_tower(_select(batch, self.recipe_tower), training=training)
+        image_hidden = self.image_tower(select(batch, self.image_tower), training=training)
+        recipe_hidden = self.recipe_tower(select(batch, self.recipe_tower), training=training)
         features = {
             "image_hidden": image_hidden,
             "recipe_hidden": recipe_hidden,
@@ -505,7 +504,3 @@ class NoNoise(keras.layers.Layer):
 def _normalised(vectors):
     """L2-normalised, in float32 whatever the precision of the layers."""
     return ops.normalize(ops.cast(vectors, "float32"), axis=-1)
-
-
-def _select(batch, network):
-    return {name: batch[name] for name in network.input}

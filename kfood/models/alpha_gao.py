@@ -43,9 +43,10 @@ from keras import ops
 
 from kfood import miners, schema
 from kfood.layers.image import ImageEncoderConfig, backbone, class_token, pool
+from kfood.layers.inputs import symbolic_inputs
 from kfood.losses import metric_learning
 from kfood.losses.metric_learning import MetricLoss
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices
 
 RELEASED_MIXTURE = (0.1, 0.9)
 """Weights of the class token's and the patches' embedding at test in the released code."""
@@ -87,14 +88,13 @@ class AlphaGAOConfig:
     learnt_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
 
     def __post_init__(self):
-        for name, valid in {
+        choices = {
             "tokens": ("pooled", "as_released"),
             "loss": tuple(metric_learning.LOSSES),
             "miner": ("", *miners.MINERS),
             "gao": ("", "paper", "as_released"),
-        }.items():
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        }
+        check_choices(self, choices)
         for name in ("alpha", "metric_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1, received {getattr(self, name)}.")
@@ -171,7 +171,7 @@ def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[kera
         ``{"image": float32 [batch, side, side, 3]}`` → ``{"embedding": float32 [batch, d], L2-normalised,
         "classified": float [batch, d]}``; and from the same input → float32 ``[batch, d]``, L2-normalised.
     """
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    inputs = symbolic_inputs(spec.image_inputs())
     network = backbone(spec.image_size, config.image_encoder, tokens=True)
     features = network(inputs[schema.IMAGE])
 

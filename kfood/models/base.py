@@ -7,6 +7,7 @@ trained on which of them (:attr:`~RetrievalModel.phases`).
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -192,7 +193,7 @@ class RetrievalModel(keras.Model):
         Encoders whose features are missing are left out, so that either modality can be embedded alone.
         """
         return {
-            name: encoder({feature: inputs[feature] for feature in encoder.input}, training=training)
+            name: encoder(select(inputs, encoder), training=training)
             for name, encoder in self.encoders.items()
             if all(feature in inputs for feature in encoder.input)
         }
@@ -314,21 +315,47 @@ def _weighted(named, phase):
     return sum((weight * ops.cast(named[name], "float32") for name, weight in phase.weights.items()), start=0.0)
 
 
+def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:
+    """The features of a batch that a network takes."""
+    return {name: batch[name] for name in network.input}
+
+
+def parameters(*networks: Any) -> int:
+    """Numbers in the weights of some networks, a shared weight counted once."""
+    shapes = {id(variable): variable.shape for network in networks for variable in network.weights}
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def check_choices(config: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises ValueError, naming the valid ones, where a field of ``config`` is none of its choices."""
+    for name, valid in choices.items():
+        if getattr(config, name) not in valid:
+            raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(config, name)!r}.")
+
+
+def reduced(photos, side: int, antialias: bool = True):
+    """Photos at a generator's size: float ``[batch, h, h, 3]`` → float ``[batch, side, side, 3]``, values as they are.
+
+    Args:
+        photos: square ones.
+        side: of a generated picture.
+        antialias: for a side that does not divide the photo's; XLA has no antialiased resizing.
+    """
+    factor, rest = divmod(photos.shape[1], side)
+    if rest == 0:
+        return ops.average_pool(photos, factor, factor)
+    return ops.image.resize(photos, (side, side), antialias=antialias)
+
+
 def real_pictures(batch: Mapping[str, Any], side: int, antialias: bool):
     """The batch's photos as a generator's: float ``[batch, side, side, 3]`` in [-1, 1].
 
     Args:
         batch: holds ``image``, in [0, 255].
         side: of a generated picture.
-        antialias: for a side that does not divide the photo's; XLA has no antialiased resizing.
+        antialias: see :func:`reduced`.
     """
-    pictures = batch[schema.IMAGE]
-    factor, rest = divmod(pictures.shape[1], side)
-    if rest == 0:
-        pictures = ops.average_pool(pictures, factor, factor)
-    else:
-        pictures = ops.image.resize(pictures, (side, side), antialias=antialias)
-    return ops.clip(pictures / 127.5 - 1.0, -1.0, 1.0)
+    return ops.clip(reduced(batch[schema.IMAGE], side, antialias) / 127.5 - 1.0, -1.0, 1.0)
 
 
 def batch_of(data):

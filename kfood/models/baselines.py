@@ -36,73 +36,67 @@ from keras import ops
 
 from kfood import distances, schema
 from kfood.layers.image import ImageEncoderConfig, backbone
+from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, select
 
 
 @dataclasses.dataclass(frozen=True)
-class JNEConfig:
-    """Settings of JNE; the defaults are the paper's and its code's.
+class _JointEmbeddingConfig:
+    """What JNE, AdaMine and the two-tower model have in common; the defaults are JNE's.
 
     Attributes:
         image_encoder: ResNet-50.
         recipe_encoder: bi-LSTM over ingredients, LSTM over instructions.
         embedding_size: 1,024.
+        optimizer: Adam.
+    """
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
+    embedding_size: int = 1024
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class JNEConfig(_JointEmbeddingConfig):
+    """Settings of JNE beside the common ones; the defaults are the paper's and its code's.
+
+    Attributes:
         margin: α of the cosine loss (0.1).
         positive_share: chance of drawing a matching pair (0.2).
         semantic_weight: λ of the semantic regularisation (0.02); the cosine loss has the rest of 1.
-        optimizer: Adam.
     """
 
-    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
-    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
-    embedding_size: int = 1024
     margin: float = 0.1
     positive_share: float = 0.2
     semantic_weight: float = 0.02
-    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaMineConfig:
-    """Settings of AdaMine; the defaults are the paper's.
+class AdaMineConfig(_JointEmbeddingConfig):
+    """Settings of AdaMine beside the common ones; the defaults are the paper's.
 
     Attributes:
-        image_encoder: ResNet-50.
-        recipe_encoder: bi-LSTM over ingredients, LSTM over instructions.
-        embedding_size: 1,024.
         margin: α of both triplet losses (0.3).
         semantic_weight: λ of the semantic triplets (0.3).
-        optimizer: Adam.
     """
 
-    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
-    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
-    embedding_size: int = 1024
     margin: float = 0.3
     semantic_weight: float = 0.3
-    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoTowerConfig:
-    """Settings of the two-tower model.
+class TwoTowerConfig(_JointEmbeddingConfig):
+    """Settings of the two-tower model beside the common ones.
 
     Attributes:
-        image_encoder: as the other recipe models'.
-        recipe_encoder: likewise.
-        embedding_size: width.
         temperature: at the start; it is learned.
-        optimizer: Adam.
     """
 
-    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
-    recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
-    embedding_size: int = 1024
     temperature: float = 0.07
-    optimizer: OptimizerConfig = OptimizerConfig(1e-4)
 
     def __post_init__(self):
         if not self.temperature > 0:
@@ -365,7 +359,7 @@ class CCA(RetrievalModel):
         """Adds the batch's features to the moments."""
         batch = batch_of(data)
         self.moments(
-            *(self.features[side](_select(batch, self.features[side]), training=False) for side in self.features)
+            *(self.features[side](select(batch, self.features[side]), training=False) for side in self.features)
         )
         return self.test_step(data)
 
@@ -380,7 +374,7 @@ class CCA(RetrievalModel):
 
 def picture_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
     """Photo → the backbone's pooled features; float ``[batch, p]``."""
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    inputs = symbolic_inputs(spec.image_inputs())
     features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
     pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(features)
     return keras.Model(inputs, pooled, name="picture_features")
@@ -388,7 +382,7 @@ def picture_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
 
 def recipe_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
     """Recipe → the mean word vector of each of its parts, joined; float ``[batch, q]``."""
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    inputs = symbolic_inputs(spec.recipe_inputs())
     parts = []
     for name, received in inputs.items():
         if name == schema.INSTRUCTION_VECTORS:
@@ -493,7 +487,3 @@ class Moments(keras.layers.Layer):
             total / self.count - a[:, None] * b[None, :]
             for total, (a, b) in zip(self.products, ((x, x), (y, y), (x, y)), strict=True)
         ]
-
-
-def _select(batch, network):
-    return {name: batch[name] for name in network.input}

@@ -80,10 +80,11 @@ from keras import ops
 from kfood import distances, miners, schema
 from kfood.layers.attention import AttentionDecoder, AttentionPooling, JoinedPooling
 from kfood.layers.image import ImageEncoderConfig, backbone
+from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recipe import PartDropout
 from kfood.layers.recurrent import HiddenStates, lengths, present, start
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, select
 
 MODALITIES = ("image", "recipe")
 
@@ -166,8 +167,7 @@ class MCENConfig:
     optimizer: OptimizerConfig = OptimizerConfig(1e-4, clip_value=5.0)
 
     def __post_init__(self):
-        if self.negatives not in ("all", "active"):
-            raise ValueError(f"negatives: expected one of ['all', 'active'], received {self.negatives!r}.")
+        check_choices(self, {"negatives": ("all", "active")})
         for name in ("kl_epochs", "settle_epochs", "stage_epochs", "first_deviation"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
@@ -184,7 +184,7 @@ def image_tower(spec: schema.RecipeSpec, config: MCENConfig) -> keras.Model:
         ``present`` (``regions``: ones), ``summary`` s^v float ``[batch, c]``, ``weights`` (``regions``: α^v
         ``[batch, h * w]``, row by row).
     """
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.image_inputs().items()}
+    inputs = symbolic_inputs(spec.image_inputs())
     features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
     regions = keras.layers.Reshape((-1, features.shape[-1]), name="regions")(features)
     contexts, all_present = {"regions": regions}, {"regions": ops.ones_like(regions[:, :, 0])}
@@ -208,7 +208,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: AttentionEncoderConfig, normal
         ``[batch, rows, words]``).
     """
     units, begin = config.units, config.start_range
-    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in spec.recipe_inputs().items()}
+    inputs = symbolic_inputs(spec.recipe_inputs())
     received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
 
     def table(size, name):
@@ -459,7 +459,7 @@ class MCEN(RetrievalModel):
 
     def embed(self, batch, training):
         """s, priors, posteriors and e of both modalities (section 3.4)."""
-        read = {name: tower(_select(batch, tower), training=training) for name, tower in self.towers.items()}
+        read = {name: tower(select(batch, tower), training=training) for name, tower in self.towers.items()}
         features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
         for name in MODALITIES:
             z = features[f"{name}_summary"]
@@ -511,7 +511,7 @@ class MCEN(RetrievalModel):
             ``ingredients_asked`` …: the weights when the other modality asks, as in training (Figures 4 and 5).
         """
         read = {
-            name: tower(_select(batch, tower), training=False)
+            name: tower(select(batch, tower), training=False)
             for name, tower in self.towers.items()
             if all(feature in batch for feature in tower.input)
         }
@@ -556,7 +556,3 @@ class MCEN(RetrievalModel):
 
 def _other(name):
     return MODALITIES[1 - MODALITIES.index(name)]
-
-
-def _select(batch, network):
-    return {name: batch[name] for name in network.input}

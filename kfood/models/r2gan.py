@@ -72,7 +72,7 @@ from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.layers.stackgan import check_picture_size
 from kfood.layers.towers import unit_encoders
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, real_pictures
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, real_pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +129,12 @@ class R2GANConfig:
     gan_optimizer: OptimizerConfig = OptimizerConfig(2e-4, beta_1=0.5, schedule="step", period=20, factor=0.1)
 
     def __post_init__(self):
-        for name, valid in {
+        choices = {
             "negatives": ("mean", "hard", "all"),
             "second_discriminator": ("modality", "real", "none"),
             "generator_objective": ("minimax", "non_saturating"),
-        }.items():
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        }
+        check_choices(self, choices)
         check_picture_size(self.picture_size)
         if self.picture_ranking and not self.adversarial:
             raise ValueError("picture_ranking: expected false without adversarial=true, which makes the pictures.")
@@ -158,37 +157,33 @@ def ranking_losses(query, positive, query_picture, positive_picture, negative_pi
     Returns:
         Two float scalars; the second is 0 without pictures.
     """
-    pixels = [_pixels(x) for x in (query_picture, positive_picture, negative_picture) if x is not None]
+    with_pictures = query_picture is not None
+    v_query, v_positive = (_pixels(x) if with_pictures else None for x in (query_picture, positive_picture))
+    margins = (config.margin, config.picture_margin) if with_pictures else (config.margin,)
     if config.negatives == "mean":
-        first = _relative(
-            distances.cosine_of_pairs(query, positive),
-            distances.cosine_of_pairs(query, mean_of_others(positive)),
-            config.margin,
-            config,
-        )
-        if not pixels:
-            return first, 0.0
-        v_q, v_p, v_n = pixels
-        near, far = distances.euclidean_of_pairs(v_q, v_p), distances.euclidean_of_pairs(v_q, v_n)
-        return first, _relative(near, far, config.picture_margin, config)
-
-    same = ops.eye(ops.shape(query)[0], dtype="bool")
-    between = distances.cosine(query, positive)
-    if config.negatives == "all":
-        first = ranking.all_triplets(between, same, config.margin, config.adaptive)
-        if not pixels:
-            return first, 0.0
-        pictures = distances.euclidean(pixels[0], pixels[1])
-        return first, ranking.all_triplets(pictures, same, config.picture_margin, config.adaptive)
-
-    hardest = ops.one_hot(miners.nearest_negative(between, same), query.shape[0] or ops.shape(query)[0])
-    near, far = ops.diagonal(between), ops.sum(between * hardest, axis=1)
-    first = _relative(near, far, config.margin, config)
-    if not pixels:
-        return first, 0.0
-    pictures = distances.euclidean(pixels[0], pixels[1])
-    near, far = ops.diagonal(pictures), ops.sum(pictures * hardest, axis=1)
-    return first, _relative(near, far, config.picture_margin, config)
+        near = [distances.cosine_of_pairs(query, positive)]
+        far = [distances.cosine_of_pairs(query, mean_of_others(positive))]
+        if with_pictures:
+            near.append(distances.euclidean_of_pairs(v_query, v_positive))
+            far.append(distances.euclidean_of_pairs(v_query, _pixels(negative_picture)))
+        levels = [_relative(*terms, config) for terms in zip(near, far, margins, strict=True)]
+    else:
+        same = ops.eye(ops.shape(query)[0], dtype="bool")
+        tables = [distances.cosine(query, positive)]
+        if with_pictures:
+            tables.append(distances.euclidean(v_query, v_positive))
+        if config.negatives == "all":
+            levels = [
+                ranking.all_triplets(table, same, margin, config.adaptive)
+                for table, margin in zip(tables, margins, strict=True)
+            ]
+        else:
+            hardest = miners.nearest_negative(tables[0], same)
+            levels = [
+                _relative(ops.diagonal(table), ranking.select(table, hardest), margin, config)
+                for table, margin in zip(tables, margins, strict=True)
+            ]
+    return levels[0], levels[1] if with_pictures else 0.0
 
 
 def _relative(positive, negative, margin, config):
