@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from export_model import INGREDIENTS, WORDS, make_run, make_spec
 from PIL import Image
 
 from kfood import schema
+from kfood.data.dataset import open_dataset
 from kfood.evaluation import attention, curves
 from kfood.layers.image import ImageEncoderConfig
 from kfood.models.mcen import MCEN, AttentionEncoderConfig, MCENConfig
@@ -145,3 +147,39 @@ def test_the_command(run, tmp_path, capsys):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_report_shows_the_first_pairs(kitchen):
+    dataset = open_dataset(kitchen)
+
+    class Attentive:
+        spec = dataset.fit(dataclasses.replace(SPEC, image_size=32))
+
+        def attention(self, batch):
+            """All on the photo's last region, on each part's first line, on each line's first word but a half."""
+            rows = len(batch[schema.IMAGE])
+            words = {"ingredient_words": schema.INGREDIENTS, "instruction_words": schema.INSTRUCTIONS}
+            lines = {"ingredients": schema.INGREDIENTS, "instructions": schema.INSTRUCTIONS}
+            found = {name: np.zeros(np.shape(batch[of]), "float32") for name, of in words.items()}
+            found |= {name: np.zeros(np.shape(batch[of])[:2], "float32") for name, of in lines.items()}
+            title = np.zeros((rows, 1, found["instruction_words"].shape[2]), "float32")
+            found["instruction_words"] = np.concatenate([title, found["instruction_words"]], axis=1)
+            found["instructions"] = np.concatenate([title[:, :, 0], found["instructions"]], axis=1)
+            for weights in found.values():
+                weights[..., 0] = 1.0
+            for name in words:
+                found[name][..., 1] = 0.5
+            return found | {"joint": found["instructions"], "image": np.float32([[[0, 0], [0, 1]]] * rows)}
+
+    shown = attention.examples(Attentive(), dataset, "test")
+    texts = list(itertools.islice(dataset.texts("test"), len(shown)))
+    assert len(shown) == attention.EXAMPLES
+    for example, text in zip(shown, texts, strict=True):
+        assert example["title"] == text[schema.TITLE]
+        redness = example["heat"][..., 0].astype(int) - example["heat"][..., 2]
+        assert example["photo"].shape == example["heat"].shape == (32, 32, 3)
+        assert redness[:8, :8].max() == 0 < redness[24:, 24:].min()
+        assert [line["strength"] for line in example["ingredients"]][:2] == [100, 0]
+        assert [word["strength"] for word in example["ingredients"][0]["words"]][:2] == [100, 50]
+        title = [word["text"] for word in example["instructions"][0]["words"]]
+        assert set(title) - {attention.UNKNOWN} <= set(text[schema.TITLE].lower().split())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kfood.evaluation import report
+from kfood.evaluation import attention, report
 from kfood.evaluation.embedding import Embeddings
 from kfood.evaluation.protocols import Protocol, evaluate, scalability
 
@@ -76,7 +76,7 @@ def embeddings(arrays):
     return Embeddings([f"r{i}" for i in range(PAIRS)], arrays, {"ingredient_ids": ids})
 
 
-def make(arrays, embeddings, decoders=None, protocol=None, dataset=None):
+def make(arrays, embeddings, decoders=None, protocol=None, dataset=None, thumbnails=None):
     protocol = protocol or Protocol()
     dataset = dataset or Dataset()
     evaluation = evaluate(arrays, protocol, distance="euclidean")
@@ -87,6 +87,7 @@ def make(arrays, embeddings, decoders=None, protocol=None, dataset=None):
         scalability=scalability(arrays, protocol, distance="euclidean"),
         model={"name": "acme", "weights": "best"},
         seconds={"ranking": 1.23456},
+        thumbnails=thumbnails,
     )
     model = types.SimpleNamespace(decoders=decoders or {})
     return content, report.report_html(content, evaluation, embeddings, model, dataset)
@@ -243,6 +244,34 @@ def test_recipes_found_are_explained_by_generated_pictures(arrays, embeddings, s
             real, generated = pictures
             np.testing.assert_allclose(colour(real), (20 * found, 255 - 20 * found, 90), atol=12)
             np.testing.assert_allclose(colour(generated), [20 * found] * 3, atol=12)
+
+
+def test_what_a_classifier_says_of_thumbnails_is_recorded_and_told(arrays, embeddings):
+    makes = {"picture": decoder(("recipe",), lambda e: np.zeros((len(e), 8, 8, 3), np.float32))}
+    asked = {"photos": 0.875, "recipe": 0.625, "chance": 0.125, "items": 16.0}
+    content, text = make(arrays, embeddings, makes, thumbnails=asked)
+    assert content["thumbnails"] == asked
+    words = " ".join(Page(text).texts["pictures"].split())
+    assert "62 % of the pictures born from recipe embeddings, 88 % of the real photos" in words
+    content, text = make(arrays, embeddings, makes)
+    assert "thumbnails" not in content
+    assert "classifier" not in text
+
+
+def test_where_a_model_looks_is_shown(arrays, embeddings, monkeypatch):
+    heat = np.zeros((8, 8, 3), np.uint8)
+    heat[..., 0] = 200
+    line = {"strength": 50, "words": [{"text": "<salt>", "strength": 80}]}
+    example = {"title": "soup & bread", "photo": heat // 2, "heat": heat, "ingredients": [line], "instructions": []}
+    assert "attention" not in Page(make(arrays, embeddings)[1]).texts
+    monkeypatch.setattr(attention, "examples", lambda model, dataset, split: [example] if split == "test" else [])
+    text = make(arrays, embeddings)[1]
+    section = text[text.index('<section id="attention">') : text.index('<section id="made">')]
+    photo, shown = [attributes["src"] for tag, attributes in Page(section).tags if tag == "img"]
+    np.testing.assert_allclose([colour(photo), colour(shown)], [(100, 0, 0), (200, 0, 0)], atol=12)
+    assert "soup &amp; bread" in section
+    assert "border-color:rgba(181,72,46,0.5)" in section
+    assert '<span style="background:rgba(181,72,46,0.4)">&lt;salt&gt;</span>' in section
 
 
 def test_predicted_ingredients_beside_true_ones(arrays, embeddings):

@@ -4,6 +4,7 @@ Examples:
     kfood evaluate RUN --data DATA
     kfood evaluate RUN --data DATA --split test --gallery 1000 --subsets 10
     kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
+    kfood evaluate R2GAN --data KITCHEN --thumbnails
     kfood evaluate PHOTOS --data LABELLED
 """
 
@@ -47,6 +48,9 @@ class Evaluate:
     """Pairs, or photos, embedded at a time."""
     weights: Literal["best", "last"] = "best"
     """Of the best epoch on validation, or of the last."""
+    thumbnails: bool = False
+    """Of recipes, for a model that makes pictures: also train a small classifier on real photos and ask it of how many
+    made pictures it names the dish."""
     out: pathlib.Path | None = None
     """Folder for the two files; by default the run's."""
 
@@ -96,7 +100,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     from kfood.models import load_run, run_config
 
     plain = Evaluate(args.run, args.data)
-    for name in ("gallery", "subsets", "sampling", "rank_origin"):
+    for name in ("gallery", "subsets", "sampling", "rank_origin", "thumbnails"):
         if getattr(args, name) != getattr(plain, name):
             raise ValueError(
                 f"--{name.replace('_', '-')}: expected none for labelled photos, each of which queries all others."
@@ -132,6 +136,7 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
     from kfood import schema
     from kfood.evaluation import report
     from kfood.evaluation.protocols import evaluate, scalability
+    from kfood.evaluation.thumbnails import thumbnail_accuracy
     from kfood.models import load_run
 
     pairs = dataset.size(args.split)
@@ -139,6 +144,7 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     check_vocabulary(args.run, args.data, dataset.fingerprint)
     model: Any = load_run(args.run, weights=args.weights)  # any model: only its encoders, decoders and distance
+    thumbnails = thumbnail_accuracy(model, dataset, split=args.split, seed=args.seed) if args.thumbnails else None
 
     start = time.perf_counter()
     with _progress() as bar:
@@ -167,9 +173,15 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
         scalability=curve,
         model=_described(args, model, next(iter(embeddings.arrays.values())).shape[1]),
         seconds={"embedding": embedded - start, "ranking": ranked - embedded, "scalability": scaled - ranked},
+        thumbnails=thumbnails,
     )
     page = report.report_html(content, evaluation, embeddings, model, dataset)
-    return content, page, _table(evaluation)
+    table = _table(evaluation)
+    if thumbnails:
+        table.caption = "dishes named right: " + ", ".join(
+            f"{name} {100 * share:.0f} %" for name, share in thumbnails.items() if name != "items"
+        )
+    return content, page, table
 
 
 def _embedded(args: Evaluate, dataset: Any, model: Any, keep: str, bar: Any) -> "Embeddings":

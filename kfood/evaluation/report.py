@@ -1,7 +1,8 @@
 """The evaluation's two files: report.json, and report.html, one page that needs nothing else.
 
 The page shows the figures, how the ranks are spread, what queries find (as in the papers' figures 3 and 4), and what
-the model's decoders read back from embeddings where it has decoders called ``picture`` or ``ingredients``.
+the model's decoders read back from embeddings where it has decoders called ``picture`` or ``ingredients``, and where
+it looks if it says so (:mod:`kfood.evaluation.attention`).
 """
 
 import base64
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 import kfood
 from kfood import folders, schema
-from kfood.evaluation import charts, metrics, pages
+from kfood.evaluation import attention, charts, metrics, pages
 from kfood.evaluation.embedding import Embeddings
 from kfood.evaluation.protocols import Evaluation
 
@@ -52,6 +53,7 @@ def report_json(
     scalability: Sequence[Evaluation],
     model: Mapping[str, Any],
     seconds: Mapping[str, float],
+    thumbnails: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The content of report.json.
 
@@ -62,10 +64,12 @@ def report_json(
         scalability: the same at several sizes of the gallery (:func:`kfood.evaluation.protocols.scalability`).
         model: what is to be said of the model: its name at least.
         seconds: wall-clock time by step.
+        thumbnails: what :func:`kfood.evaluation.thumbnails.thumbnail_accuracy` returned, if it was asked.
 
     Returns:
         Plain values: ``format``, ``model``, ``data``, ``protocol``, ``directions``, ``scalability``, ``seconds``,
-        ``versions``. Recalls are fractions from 0 to 1, median ranks count from the protocol's rank origin.
+        ``versions``, and ``thumbnails`` where there are. Recalls are fractions from 0 to 1, median ranks count from the
+        protocol's rank origin.
     """
     return {
         "format": FORMAT,
@@ -87,6 +91,7 @@ def report_json(
             }
             for at_size in scalability
         ],
+        **({"thumbnails": dict(thumbnails)} if thumbnails else {}),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "versions": versions(),
     }
@@ -117,7 +122,7 @@ def report_html(
         evaluation: as given to it. Queries are shown from the first of its galleries, if the encoders include
             ``image`` and ``recipe``.
         embeddings: of the whole split; with feature ``ingredient_ids`` kept, true ingredients are shown.
-        model: with ``decoders``, a dict that may be empty.
+        model: with ``decoders``, a dict that may be empty, and ``attention`` if it has any.
         dataset: its texts and photos of ``report["data"]["split"]`` are shown.
 
     Returns:
@@ -181,6 +186,10 @@ def report_html(
         chosen = [item["query"] for item in found["image_to_recipe"]]
         page["ingredients"] = _ingredients(decoders["ingredients"], chosen, embeddings, cards, dataset.ingredients)
 
+    page["attention"] = [
+        {**example, "photo": _pixels_uri(example["photo"]), "heat": _pixels_uri(example["heat"])}
+        for example in attention.examples(model, dataset, report["data"]["split"])
+    ]
     return pages.render("report.html", page)
 
 
