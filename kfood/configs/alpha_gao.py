@@ -5,7 +5,7 @@ reproduced here): Food-101 74.10 / 24.96 / 58.58, Vireo Food-172 83.13 / 32.32 /
 61.71; CUB-200-2011 71.69, Cars196 80.76, SOP 78.77 (R@1)::
 
     kfood prepare labelled --source food-101.tar.gz --out DATA
-    kfood train alpha_gao --data DATA --run RUN --preset published --set image_encoder.weights=DEIT.weights.h5
+    kfood train alpha_gao --data DATA --run RUN --preset published --set image_encoder.weights=deit_small.safetensors
     kfood evaluate RUN --data DATA
 """
 

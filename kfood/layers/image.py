@@ -1,6 +1,7 @@
-"""Image encoders: backbones of ``keras.applications`` by name, vision transformers, and a small one for CPUs."""
+"""Image encoders: backbones of ``keras.applications`` and of keras-hub by name, vision transformers, a small one."""
 
 import dataclasses
+import math
 import pathlib
 import warnings
 
@@ -13,6 +14,9 @@ from kfood.layers.inputs import symbolic_inputs
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
 """Where a run folder has the weights of its best epoch's image backbone."""
+
+HUB = "hub:"
+"""Before the name of a preset of keras-hub."""
 
 _CAFFE = [  # what keras.applications wants in: BGR minus a mean; RGB/127.5 - 1; RGB by ImageNet's mean and deviation
     "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19",
@@ -27,10 +31,12 @@ class ImageEncoderConfig:
     """The picture side.
 
     Attributes:
-        backbone: ``"small"``, a name of :data:`kfood.layers.vit.SIZES`, or that of a model in ``keras.applications``,
-            e.g. ``"ResNet50"``.
-        weights: ``"imagenet"`` (keras.applications loads or downloads them), the path of a ``.weights.h5`` or
-            ``.keras`` file for the backbone, that of a run folder, whose best backbone is taken, or empty for none.
+        backbone: ``"small"`` (for CPUs), a name of :data:`kfood.layers.vit.SIZES`, that of a model in
+            ``keras.applications``, e.g. ``"ResNet50"``, or ``"hub:"`` and a preset of keras-hub: a name, e.g.
+            ``"hub:vit_base_patch16_224_imagenet"``, a ``kaggle://`` or ``hf://`` handle, or a folder.
+        weights: ``"imagenet"`` (those that keras.applications or the preset comes with, downloaded where need be), the
+            path of a ``.weights.h5`` or ``.keras`` file for the backbone, of a vision transformer also that of timm's
+            ``.safetensors``, that of a run folder, whose best backbone is taken, or empty for none.
         widths: channels of each stage of ``"small"``; the stem quarters the side, each stage after the first halves it.
         blocks: residual blocks in each stage of ``"small"``.
         dropout: rate on the pooled features, training only.
@@ -80,7 +86,7 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
         Picture float32 ``[batch, side, side, 3]`` in [0, 255] → feature map ``[batch, height, width, channels]``.
 
     Raises:
-        ValueError: an unknown backbone, or weights of another one.
+        ValueError: an unknown backbone, weights of another one, or a package that is not installed.
         FileNotFoundError: weights that are not there.
     """
     picture = keras.Input((image_size, image_size, 3), name="picture")
@@ -94,14 +100,21 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
         network = keras.Model(picture, _small(PhotoNormalization("torch")(picture), config), name="backbone")
     elif config.backbone in vit.SIZES:
         features = vit.tokens(PhotoNormalization("torch")(picture), vit.SIZES[config.backbone])
-        if not tokens:
-            side = image_size // vit.PATCH
-            features = keras.layers.Reshape((side, side, features.shape[-1]), name="map")(features[:, 1:])
+        network = keras.Model(picture, features if tokens else _map(features), name="backbone")
+    elif config.backbone.startswith(HUB):
+        features = _hub(picture, config)
+        if len(features.shape) == 3 and not (tokens and _special_tokens(features)):
+            features = _map(features)
         network = keras.Model(picture, features, name="backbone")
     else:
         builder = getattr(keras.applications, config.backbone, None)
         if not callable(builder):
-            names = ["small", *vit.SIZES, *(name for name in dir(keras.applications) if name[0].isupper())]
+            names = [
+                "small",
+                *vit.SIZES,
+                f"{HUB}PRESET",
+                *(name for name in dir(keras.applications) if name[0].isupper()),
+            ]
             raise ValueError(f"image_encoder.backbone: expected one of {names}, received {config.backbone!r}.")
         application = builder(
             include_top=False,
@@ -128,6 +141,43 @@ def class_token(features):
     return features[:, 0]
 
 
+def _special_tokens(features):
+    """How many tokens stand before those of the patches, which fill a square."""
+    return features.shape[1] - math.isqrt(features.shape[1]) ** 2
+
+
+def _map(features):
+    """Tokens ``[batch, special + side², channels]`` → the patches' ``[batch, side, side, channels]``."""
+    side = math.isqrt(features.shape[1])
+    return keras.layers.Reshape((side, side, features.shape[-1]), name="map")(features[:, _special_tokens(features) :])
+
+
+def _hub(picture, config):
+    """Picture in [0, 255] → what a preset of keras-hub makes of it, after the preset's own normalisation."""
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ValueError(
+            f"image_encoder.backbone: expected the package keras-hub for {config.backbone!r}, received none; "
+            "install kfood[hub]."
+        ) from error
+    preset = config.backbone.removeprefix(HUB)
+    try:
+        converter = keras_hub.layers.ImageConverter.from_preset(preset)
+        network = keras_hub.models.Backbone.from_preset(
+            preset, load_weights=config.weights == "imagenet", image_shape=tuple(picture.shape[1:])
+        )
+    except (ValueError, OSError, TypeError) as error:
+        raise ValueError(
+            f"image_encoder.backbone: expected a preset of keras-hub for {picture.shape[1]}-pixel pictures, received "
+            f"{preset!r} ({str(error).strip().splitlines()[0]})."
+        ) from error
+    if converter.scale is not None or converter.offset is not None:
+        scale = 1.0 if converter.scale is None else converter.scale
+        picture = keras.layers.Rescaling(scale, 0.0 if converter.offset is None else converter.offset)(picture)
+    return network(picture)
+
+
 def _load(network, config):
     path = pathlib.Path(config.weights)
     if path.is_dir():
@@ -138,6 +188,9 @@ def _load(network, config):
             f"{RUN_WEIGHTS}, received {config.weights!r}."
         )
     try:
+        if path.suffix == ".safetensors" and config.backbone in vit.SIZES:
+            vit.assign_released(network, vit.released_weights(path))
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is amiss is said below
             network.load_weights(path)
@@ -145,7 +198,7 @@ def _load(network, config):
         raise ValueError(
             f"image_encoder.weights: expected weights of backbone {config.backbone!r}"
             + (f" with widths {config.widths} and {config.blocks} blocks" if config.backbone == "small" else "")
-            + f" on {network.input_shape[1]}-pixel pictures, received others in {path}."
+            + f" on {network.input_shape[1]}-pixel pictures, received others in {path} ({str(error).splitlines()[0]})."
         ) from error
 
 

@@ -13,9 +13,14 @@ deit_base     768    12     12     85,798,656
 """
 
 import dataclasses
+import math
+import os
+from collections.abc import Mapping
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 PATCH = 16
 """Side of a patch, pixels."""
@@ -60,6 +65,97 @@ def tokens(picture, size: Size):
     for index in range(size.depth):
         x = _block(x, size, f"block{index}")
     return keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")(x)
+
+
+def released_weights(path: str | os.PathLike) -> dict[str, NDArray]:
+    """The arrays of a released DeiT or ViT, as timm publishes them in ``model.safetensors``.
+
+    Args:
+        path: the file; unlike a ``.pth`` it is no pickle and can only hold arrays.
+
+    Returns:
+        Name in timm → array.
+
+    Raises:
+        ValueError: the package safetensors (the extra ``hub``) is missing, or the file is no such file.
+    """
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: expected the package safetensors to read it, received none; install kfood[hub]."
+        ) from error
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, received something else ({error}).") from error
+
+
+def assign_released(network: keras.Model, released: Mapping[str, NDArray]) -> None:
+    """Gives a network of :func:`tokens` the weights of a released one, its classifier left out.
+
+    Where the picture has another size, positions are interpolated bicubically over the grid, as DeiT does when
+    fine-tuned at another resolution. Nothing is changed unless everything fits.
+
+    Args:
+        network: with the layers that :func:`tokens` names.
+        released: timm's names → arrays in PyTorch's layout, linear weights ``[out, in]``, convolutions
+            ``[out, in, height, width]``.
+
+    Raises:
+        ValueError: a name is missing, or a shape is another; the message names it.
+    """
+    pending = []
+
+    def take(layer: keras.layers.Layer, *arrays: NDArray) -> None:
+        for weight, array in zip(layer.weights, arrays, strict=True):
+            if array.size != math.prod(weight.shape):
+                raise ValueError(f"Expected {weight.path} of shape {list(weight.shape)}, received {list(array.shape)}.")
+        pending.append((layer, [np.reshape(a, w.shape) for a, w in zip(arrays, layer.weights, strict=True)]))
+
+    try:
+        take(
+            network.get_layer("patches"),
+            released["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+            released["patch_embed.proj.bias"],
+        )
+        places = network.get_layer("positions")
+        take(places, released["cls_token"], _resized(released["pos_embed"], places.positions.shape[1] - 1))
+        take(network.get_layer("norm"), released["norm.weight"], released["norm.bias"])
+        blocks = sum(layer.name.endswith("_mlp_gelu") for layer in network.layers)
+        for index in range(blocks):
+            ours, theirs = f"block{index}_", f"blocks.{index}."
+            for layer, name in (("attention_norm", "norm1"), ("mlp_norm", "norm2")):
+                take(
+                    network.get_layer(ours + layer),
+                    released[f"{theirs}{name}.weight"],
+                    released[f"{theirs}{name}.bias"],
+                )
+            for layer, name in (("mlp_in", "mlp.fc1"), ("mlp_out", "mlp.fc2")):
+                kernel, bias = released[f"{theirs}{name}.weight"].T, released[f"{theirs}{name}.bias"]
+                take(network.get_layer(ours + layer), kernel, bias)
+            attention = network.get_layer(f"{ours}attention")
+            kernels = np.split(released[f"{theirs}attn.qkv.weight"], 3)
+            biases = np.split(released[f"{theirs}attn.qkv.bias"], 3)
+            dense = attention.query_dense, attention.key_dense, attention.value_dense
+            for layer, kernel, bias in zip(dense, kernels, biases, strict=True):
+                take(layer, kernel.T, bias)
+            take(attention.output_dense, released[f"{theirs}attn.proj.weight"].T, released[f"{theirs}attn.proj.bias"])
+    except KeyError as error:
+        raise ValueError(f"Expected timm's names of a vision transformer, received none called {error}.") from error
+    for layer, arrays in pending:
+        layer.set_weights(arrays)
+
+
+def _resized(positions, patches):
+    """[1, 1 + p, width] → [1, 1 + patches, width]; the class's stays, the square grid of the others is interpolated."""
+    known = positions.shape[1] - 1
+    if known == patches:
+        return positions
+    old, new = math.isqrt(known), math.isqrt(patches)
+    grid = positions[:, 1:].reshape(1, old, old, -1)
+    grid = ops.image.resize(grid, (new, new), interpolation="bicubic", antialias=True, data_format="channels_last")
+    return np.concatenate([positions[:, :1], np.reshape(grid, (1, patches, -1))], axis=1)
 
 
 def _block(x, size, name):
