@@ -31,7 +31,7 @@ def test_table_is_the_mean_and_deviation_over_seeds(tmp_path):
     assert content == json.loads((tmp_path / "losses.json").read_text())
     margin = content["rows"]["margin"]["recall_at_1"]
     assert margin["mean"] == pytest.approx(0.32)
-    assert margin["std"] == pytest.approx(0.02 * 2**0.5)  # n - 1: 0.02 on both sides of the mean, over one
+    assert margin["std"] == pytest.approx(0.02)  # over n, as everywhere: 0.02 on both sides of the mean
     text = (tmp_path / "losses.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| margin |")]
     assert len(lines) == 2  # in Table 1 and in Table 3

@@ -149,7 +149,7 @@ def write_table(
         rows[row] = {}
         for name in LABELS:
             values = [float(report["retrieval"][name]) for report in of_seeds]
-            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            deviation = float(np.std(values)) if len(values) > 1 else None
             rows[row][name] = {"mean": float(np.mean(values)), "std": deviation}
     content = {"data": dict(data), "seeds": list(seeds), "rows": rows}
     folders.write_whole(

@@ -30,14 +30,14 @@ def small() -> Experiment:
         R2GANConfig,
         negatives="all",
         semantic_weight=0.05,
-        reconstruction_weight=0.002,
-        pixel_weight=100.0,
-        generator_reconstruction_weight=20.0,
+        reconstruction_weight=0.0002,
+        pixel_weight=1000.0,
+        generator_reconstruction_weight=2.0,
         generator_objective="non_saturating",
         picture_size=32,
         generator_width=32,
         discriminator_width=16,
-        gan_optimizer=OptimizerConfig(2e-3, beta_1=0.5, schedule="cosine"),
+        gan_optimizer=OptimizerConfig(5e-3, beta_1=0.5, schedule="cosine"),
     )
 
 
