@@ -28,7 +28,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from kfood import folders
-from kfood.evaluation import metrics
+from kfood.evaluation import exact, metrics
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -214,7 +214,7 @@ class Index:
     def __init__(self, path, description, embeddings, offsets):
         self.path = path
         self.description = description
-        self.distance: metrics.Distance = description["distance"]
+        self.distance: exact.Distance = description["distance"]
         self._embeddings = embeddings
         self._offsets = offsets
 
@@ -332,7 +332,7 @@ def nearest(
     query: np.ndarray,
     gallery: np.ndarray,
     *,
-    distance: metrics.Distance,
+    distance: exact.Distance,
     top: int,
     candidates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:

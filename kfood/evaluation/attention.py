@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfood import schema
-from kfood.data.pipeline import recipe_batches
 from kfood.evaluation import charts
 
 if TYPE_CHECKING:
@@ -198,6 +197,8 @@ def examples(model: Any, dataset: "RecipeDataset", split: str) -> list[dict[str,
     """
     if not hasattr(model, "attention"):
         return []
+    from kfood.data.pipeline import recipe_batches
+
     batch = next(iter(recipe_batches(dataset, split, model.spec, EXAMPLES, training=False)))
     inputs = {name: np.asarray(values) for name, values in batch.items() if name != schema.ID}
     titles = [text[schema.TITLE] for text in itertools.islice(dataset.texts(split), EXAMPLES)]

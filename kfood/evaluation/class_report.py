@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfood.evaluation import charts, metrics, pages, retrieval
+from kfood.evaluation import charts, exact, metrics, pages, retrieval
 from kfood.evaluation.report import EXAMPLES, FORMAT, photo_uri, versions
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def class_report_html(
 
 
 def sampled_queries(
-    embeddings: NDArray, labels: NDArray, distance: metrics.Distance, random: np.random.Generator
+    embeddings: NDArray, labels: NDArray, distance: exact.Distance, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Rows to show: evenly from the queries whose first positive is nearest to those where it is farthest, ties by lot.
 

@@ -14,21 +14,18 @@ Why rounding cannot move a rank
     A matrix product rounds one and the same pair differently from place to place, so equal distances differ in the
     last bits and a comparison would be left to chance. Three steps remove it. The means of both sides are taken out
     of the product and enter ``r`` and ``c``: the order stays, the rounding error shrinks. The float32 scores then
-    only decide comparisons that are clear by more than a bound on their rounding error (:func:`_rounding`). The few
-    others are computed again in float64 from the vectors as given, and what float64 cannot tell apart either (see
-    :func:`_tolerance`) is equal, and counts against the query.
+    only decide comparisons that are clear by more than a bound on their rounding error (:func:`.exact.rounding`). The
+    few others are computed again in float64 from the vectors as given, and what float64 cannot tell apart either (see
+    :func:`.exact.tolerance`) is equal, and counts against the query.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Distance = Literal["euclidean", "cosine", "dot"]
-"""``euclidean``: smaller is nearer; ``cosine`` and ``dot`` are similarities: larger is nearer."""
+from kfood.evaluation import exact
+from kfood.evaluation.exact import Distance
 
 # A product tile (16 MB) is counted in strips whose masks fit a core's own cache. At most 255 rows a strip and 8 * 255
 # columns a tile: counts are first added up in single bytes.
@@ -134,9 +131,9 @@ def nearest(
     """
     if k < 1:
         raise ValueError(f"k: expected an integer of at least 1, received {k!r}.")
-    _check_distance(distance)
-    items = _checked_vectors(gallery, "gallery").astype(np.float64)
-    one = _checked_vectors(np.asarray(query)[None], "query").astype(np.float64)[0]
+    exact.check_distance(distance)
+    items = exact.checked_vectors(gallery, "gallery").astype(np.float64)
+    one = exact.checked_vectors(np.asarray(query)[None], "query").astype(np.float64)[0]
     if one.shape != items.shape[1:]:
         raise ValueError(f"Expected a query of width {items.shape[1]} as the gallery has, received {one.shape[0]}.")
     # Sums along the last axis, not a matrix product: equal rows give equal bits.
@@ -156,11 +153,6 @@ def nearest(
     return order.astype(np.int64), values[order]
 
 
-def _check_distance(distance: str) -> None:
-    if distance not in get_args(Distance):
-        raise ValueError(f"distance: expected one of {', '.join(get_args(Distance))}, received {distance!r}.")
-
-
 def _checked_ranks(ranks: ArrayLike) -> NDArray:
     array = np.asarray(ranks)
     if array.ndim != 1 or array.size == 0:
@@ -168,82 +160,10 @@ def _checked_ranks(ranks: ArrayLike) -> NDArray:
     return array
 
 
-def _checked_vectors(vectors: ArrayLike, name: str) -> NDArray:
-    array = np.asarray(vectors)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: expected real numbers, received dtype {array.dtype}.")
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name}: expected vectors [n, dim], neither of them 0, received shape {list(array.shape)}.")
-    return array
-
-
-class _Side:
-    """One side of the comparison: its vectors ready for the product, and exact copies of any of its rows.
-
-    Attributes:
-        factors: float64 [n], what each row is multiplied by.
-        centre: float64 [dim], about the mean of the scaled rows; taken out of all of them.
-        norms: float64 [n], Euclidean norms of the centred rows; filled by :func:`_true_scores`, as are the next two.
-        offsets: float64 [n], the part of a score that depends on this side alone.
-        single: float32 [n, dim + 2 or more], the centred rows, two columns that bring both sides' offsets into the
-            product, and zeros up to a multiple of 4, which the matrix product likes.
-    """
-
-    def __init__(self, vectors: NDArray, factors: NDArray[np.float64]):
-        self.vectors = vectors
-        self.factors = factors
-        self.uniform = bool((factors == factors[0]).all())
-        self.centre = np.zeros(vectors.shape[1])
-        for part in _parts(len(vectors)):
-            weights = (factors[part] / len(vectors)).astype(np.result_type(vectors, np.float32))
-            self.centre += weights @ vectors[part]
-        self.norms = np.empty(len(vectors))
-        self.offsets = np.empty(len(vectors))
-        self.single = np.zeros((len(vectors), (vectors.shape[1] + 5) // 4 * 4), np.float32)
-
-    def rows(self, index: slice | NDArray) -> NDArray[np.float64]:
-        """Rows, scaled and centred, float64 [rows, dim]."""
-        rows = self.vectors[index].astype(np.float64)
-        if not self.uniform:
-            rows *= self.factors[index, None]
-        elif self.factors[0] != 1:
-            rows *= self.factors[0]
-        rows -= self.centre
-        return rows
-
-
-def _factors(vectors: NDArray, largest: NDArray[np.float64], top: float, distance: Distance) -> NDArray[np.float64]:
-    """What each row is multiplied by: norm 1 for the cosine, else one number that brings ``top`` near 1."""
-    if distance != "cosine":
-        # A power of two changes no bit of the values and keeps their squares inside float32.
-        return np.full(len(vectors), math.ldexp(1.0, min(-math.frexp(top)[1], 1000)))
-    factors = np.divide(1.0, largest, out=np.zeros(len(vectors)), where=largest > 0)  # so that no square overflows
-    for part in _parts(len(vectors)):
-        rows = vectors[part].astype(np.float64)
-        rows *= factors[part, None]
-        factors[part] /= np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), 0.5)  # 1 or more unless all are 0
-    return factors
-
-
-def _parts(count: int) -> list[slice]:
-    """Slices of 256 rows: what is held in float64 at a time, few enough for the cache."""
-    return [slice(start, min(start + 256, count)) for start in range(0, count, 256)]
-
-
-def _rounding(width: int) -> float:
-    """Bound on the error of a dot product of ``width`` terms, in units of the roundoff times both norms.
-
-    The certain bound is ``width``, from errors that all point one way. Errors that do not conspire grow as its square
-    root (Higham & Mary, 2019), and products are added up in blocks besides. Seen with OpenBLAS at a width of 1,024:
-    10 for random vectors, 86 for vectors of one repeated number (which centring removes); the bound there is 136.
-    """
-    return min(width, 4 * math.sqrt(width)) + 8
-
-
 def _ranks(query: ArrayLike, gallery: ArrayLike, distance: Distance, *, both: bool) -> list[NDArray[np.int64]]:
     """Ranks along rows and, if ``both``, along columns."""
-    _check_distance(distance)
-    arrays = [_checked_vectors(query, "query"), _checked_vectors(gallery, "gallery")]
+    exact.check_distance(distance)
+    arrays = [exact.checked_vectors(query, "query"), exact.checked_vectors(gallery, "gallery")]
     if arrays[0].shape != arrays[1].shape:
         raise ValueError(
             f"Expected a query and a gallery of one shape, row i of one belonging to row i of the other, "
@@ -251,7 +171,9 @@ def _ranks(query: ArrayLike, gallery: ArrayLike, distance: Distance, *, both: bo
         )
     largest = []
     for name, array in zip(("query", "gallery"), arrays, strict=True):
-        values = np.concatenate([np.abs(array[part]).max(axis=1).astype(np.float64) for part in _parts(len(array))])
+        values = np.concatenate(
+            [np.abs(array[part]).max(axis=1).astype(np.float64) for part in exact.parts(len(array))]
+        )
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise ValueError(
@@ -264,40 +186,13 @@ def _ranks(query: ArrayLike, gallery: ArrayLike, distance: Distance, *, both: bo
     if distance == "euclidean":
         tops = [max(tops)] * 2
     first, second = (
-        _Side(array, _factors(array, values, top, distance))
+        exact.Side(array, exact.factors(array, values, top, distance))
         for array, values, top in zip(arrays, largest, tops, strict=True)
     )
-    return _count(first, second, _true_scores(first, second, distance), both)
+    return _count(first, second, exact.true_scores(first, second, distance), both)
 
 
-def _true_scores(query: _Side, gallery: _Side, distance: Distance) -> NDArray[np.float64]:
-    """Fills both sides' offsets, centred norms and float32 rows; returns the scores of the true pairs, float64 [n].
-
-    With ``q = q' + m`` and ``g = g' + o``, where m and o are the means, ``q·g = q'·g' + q'·o + g'·m + constant`` and
-    ``-|q - g|²/2 = q'·g' + (q'·(o - m) - |q'|²/2) + (g'·(m - o) - |g'|²/2) + constant``.
-    """
-    euclidean = distance == "euclidean"
-    width = len(query.centre)
-    true = np.empty(len(query.vectors))
-    for part in _parts(len(true)):
-        rows = query.rows(part), gallery.rows(part)
-        for side, other, own in ((query, gallery, rows[0]), (gallery, query, rows[1])):
-            squares = np.einsum("ij,ij->i", own, own)
-            side.norms[part] = np.sqrt(squares)
-            side.offsets[part] = own @ (other.centre - side.centre if euclidean else other.centre)
-            if euclidean:
-                side.offsets[part] -= squares / 2
-            side.single[part, : own.shape[1]] = own
-        true[part] = np.einsum("ij,ij->i", *rows)
-    for side, places in ((query, (width, width + 1)), (gallery, (width + 1, width))):
-        side.offsets -= np.median(side.offsets)  # a constant changes no order
-        side.single[:, places[0]] = side.offsets
-        side.single[:, places[1]] = 1.0
-        true += side.offsets
-    return true
-
-
-def _count(query: _Side, gallery: _Side, true: NDArray[np.float64], both: bool) -> list[NDArray[np.int64]]:
+def _count(query: exact.Side, gallery: exact.Side, true: NDArray[np.float64], both: bool) -> list[NDArray[np.int64]]:
     """Counts the nearer items tile by tile; see the head of this file."""
     count, width = len(query.vectors), len(query.centre)
 
@@ -306,8 +201,8 @@ def _count(query: _Side, gallery: _Side, true: NDArray[np.float64], both: bool) 
     for side, other in ((query, gallery), (gallery, query)):
         products = side.norms * other.norms.max()
         offsets = np.abs(side.offsets) + np.abs(other.offsets).max()
-        slack = 2.0**-24 * (_rounding(width) * products + 8 * offsets + 2 * np.abs(true))
-        slack += 2 * _tolerance(query, gallery, side.norms, other.norms.max())
+        slack = 2.0**-24 * (exact.rounding(width) * products + 8 * offsets + 2 * np.abs(true))
+        slack += 2 * exact.tolerance(query, gallery, side.norms, other.norms.max())
         limits.append(((true - slack).astype(np.float32), (true + slack).astype(np.float32)))
     (row_low, row_high), (column_low, column_high) = limits
 
@@ -357,7 +252,7 @@ def _count_rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _nearer(
-    query: _Side, gallery: _Side, rows: NDArray, columns: NDArray, own: NDArray, true: NDArray[np.float64]
+    query: exact.Side, gallery: exact.Side, rows: NDArray, columns: NDArray, own: NDArray, true: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Whether item (rows[k], columns[k]) of a tile is at least as near as the true pair ``own[k]``, in float64."""
     tile = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
@@ -366,16 +261,8 @@ def _nearer(
         scores = product[rows - tile[0], columns - tile[1]]
     else:
         scores = np.empty(len(rows))
-        for part in _parts(len(rows)):
+        for part in exact.parts(len(rows)):
             scores[part] = np.einsum("ij,ij->i", query.rows(rows[part]), gallery.rows(columns[part]))
     scores += query.offsets[rows] + gallery.offsets[columns]
-    limits = true[own] - _tolerance(query, gallery, query.norms[own], gallery.norms[own])
-    return scores >= limits - _tolerance(query, gallery, query.norms[rows], gallery.norms[columns])
-
-
-def _tolerance(query: _Side, gallery: _Side, norms: NDArray, other_norms: NDArray | float) -> NDArray[np.float64]:
-    """What a float64 score of vectors with these norms (after centring) may be off by."""
-    means = np.linalg.norm(query.centre) + np.linalg.norm(gallery.centre)
-    sizes = norms + other_norms
-    exact = query.uniform and gallery.uniform  # scaled by a power of 2; otherwise each vector is itself rounded
-    return 2.0**-53 * _rounding(len(query.centre)) * (sizes if exact else sizes + means) * (sizes + means)
+    limits = true[own] - exact.tolerance(query, gallery, query.norms[own], gallery.norms[own])
+    return scores >= limits - exact.tolerance(query, gallery, query.norms[rows], gallery.norms[columns])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kfood.evaluation import metrics
+from kfood.evaluation import exact, metrics
 
 RECALLS = (1, 5, 10)
 """The k of the recalls that are measured."""
@@ -134,7 +134,7 @@ class Evaluation:
     """
 
     protocol: Protocol
-    distance: metrics.Distance
+    distance: exact.Distance
     pairs: int
     galleries: list[NDArray[np.int64]] = dataclasses.field(repr=False)
     directions: dict[str, Direction]
@@ -165,7 +165,7 @@ def evaluate(
     arrays: Mapping[str, NDArray],
     protocol: Protocol,
     *,
-    distance: metrics.Distance,
+    distance: exact.Distance,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Ranks of every ordered pair of encoders under a protocol.
@@ -213,7 +213,7 @@ def scalability(
     arrays: Mapping[str, NDArray],
     protocol: Protocol,
     *,
-    distance: metrics.Distance,
+    distance: exact.Distance,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
     """How figures change with the size of the gallery (R2GAN's Figure 3).

@@ -28,7 +28,7 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import ArrayLike, NDArray
 
-from kfood.evaluation import metrics
+from kfood.evaluation import exact
 
 _BLOCK_NUMBERS = 2**24
 _BLOCK_ROWS = 256
@@ -63,7 +63,7 @@ class PositiveRanks:
 
 
 def rank_positives(
-    embeddings: ArrayLike, labels: ArrayLike, *, distance: metrics.Distance = "cosine", within: int | None = None
+    embeddings: ArrayLike, labels: ArrayLike, *, distance: exact.Distance = "cosine", within: int | None = None
 ) -> PositiveRanks:
     """Where each query finds the other items of its class.
 
@@ -83,7 +83,7 @@ def rank_positives(
     >>> rank_positives([[1.0, 0.0], [0.9, 0.1], [0.8, 0.3]], [0, 1, 0]).ranks
     array([2, 2], dtype=int32)
     """
-    vectors, labels = metrics._checked_vectors(embeddings, "embeddings"), _checked_labels(embeddings, labels)
+    vectors, labels = exact.checked_vectors(embeddings, "embeddings"), _checked_labels(embeddings, labels)
     if within is not None and within < 1:
         raise ValueError(f"within: expected an integer of at least 1, received {within!r}.")
     order = np.argsort(labels, kind="stable")
@@ -204,7 +204,7 @@ def retrieval_metrics(
     embeddings: ArrayLike,
     labels: ArrayLike,
     *,
-    distance: metrics.Distance = "cosine",
+    distance: exact.Distance = "cosine",
     clusters: bool = True,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -268,27 +268,27 @@ class RetrievalMetrics(keras.callbacks.Callback):
 class _Gallery:
     """A set of vectors, class by class, that counts for any of them the negatives before its positives."""
 
-    def __init__(self, vectors: NDArray, first: NDArray, sizes: NDArray, distance: metrics.Distance):
-        metrics._check_distance(distance)
+    def __init__(self, vectors: NDArray, first: NDArray, sizes: NDArray, distance: exact.Distance):
+        exact.check_distance(distance)
         if len(vectors) >= 2**_COLUMN_BITS:
             raise ValueError(f"embeddings: expected fewer than {2**_COLUMN_BITS:,}, received {len(vectors):,}.")
         largest = np.abs(vectors).max(axis=1).astype(np.float64)
         if not np.isfinite(largest).all():
             raise ValueError("embeddings: expected finite vectors, received NaN or infinity.")
-        factors = metrics._factors(vectors, largest, float(largest.max()), distance)
+        factors = exact.factors(vectors, largest, float(largest.max()), distance)
         self.first, self.sizes = first, sizes
-        self.query, self.gallery = metrics._Side(vectors, factors), metrics._Side(vectors, factors)
-        metrics._true_scores(self.query, self.gallery, distance)
+        self.query, self.gallery = exact.Side(vectors, factors), exact.Side(vectors, factors)
+        exact.true_scores(self.query, self.gallery, distance)
         # Twice the rounding error of a float32 score, by metrics._count's bound, for each query.
         products = self.query.norms * self.gallery.norms.max()
         offsets = np.abs(self.query.offsets) + np.abs(self.gallery.offsets).max()
-        error = 2.0**-24 * (metrics._rounding(vectors.shape[1]) * products + 8 * offsets + 2 * (products + offsets))
+        error = 2.0**-24 * (exact.rounding(vectors.shape[1]) * products + 8 * offsets + 2 * (products + offsets))
         slack = 2 * error + 4 * self.tolerance(slice(None), self.gallery.norms.max())
         self.slack = (slack + np.finfo(np.float32).tiny).astype(np.float32)  # above 0: -0 and 0 are the same score
 
     def tolerance(self, rows, norms):
         """What a float64 score of these queries with vectors of these norms may be off by."""
-        return metrics._tolerance(self.query, self.gallery, self.query.norms[rows], norms)
+        return exact.tolerance(self.query, self.gallery, self.query.norms[rows], norms)
 
     def negatives_before(self, rows: NDArray, within: int, buffer: NDArray[np.float32]) -> NDArray[np.int32]:
         """How many negatives are nearer to each query than, or as near as, each of its positives.
@@ -371,7 +371,7 @@ class _Gallery:
     def _exact(self, query, column, sign):
         """Float64 scores of pairs, moved by ``sign`` times their tolerance."""
         values = np.empty(len(query))
-        for part in metrics._parts(len(query)):
+        for part in exact.parts(len(query)):
             rows = self.query.rows(query[part]), self.gallery.rows(column[part])
             values[part] = np.einsum("ij,ij->i", *rows) + self.gallery.offsets[column[part]]
         return values + sign * self.tolerance(query, self.gallery.norms[column])
@@ -380,7 +380,7 @@ class _Gallery:
         """Negatives before each positive of one query, all of it in float64."""
         values = np.empty(len(self.first))
         query = self.query.rows(np.array([row]))[0]
-        for part in metrics._parts(len(values)):
+        for part in exact.parts(len(values)):
             values[part] = self.gallery.rows(part) @ query
         values += self.gallery.offsets
         tolerance = self.tolerance(np.array([row]), self.gallery.norms)
