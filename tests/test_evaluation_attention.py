@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -182,4 +183,4 @@ def test_a_report_shows_the_first_pairs(kitchen):
         assert [line["strength"] for line in example["ingredients"]][:2] == [100, 0]
         assert [word["strength"] for word in example["ingredients"][0]["words"]][:2] == [100, 50]
         title = [word["text"] for word in example["instructions"][0]["words"]]
-        assert set(title) - {attention.UNKNOWN} <= set(text[schema.TITLE].lower().split())
+        assert set(title) - {attention.UNKNOWN} <= set(re.findall(r"\w+", text[schema.TITLE].lower()))
