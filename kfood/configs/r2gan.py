@@ -32,7 +32,7 @@ def small() -> Experiment:
         semantic_weight=0.05,
         reconstruction_weight=0.0002,
         pixel_weight=1000.0,
-        generator_reconstruction_weight=2.0,
+        generator_reconstruction_weight=50.0,
         generator_objective="non_saturating",
         picture_size=32,
         generator_width=32,
