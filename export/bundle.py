@@ -178,7 +178,8 @@ def _write_onnx(part, model, endpoints, tried, manifest, progress):
         verb, network = name.split("_", 1)
         kind = {"encode": "encoder", "decode": "decoder"}[verb]
         file = f"onnx/{network}_{kind}.onnx"
-        proto = onnx.convert(endpoint)
+        with onnx.fused_recurrences(saved_model.networks(model)) as recurrences:
+            proto = onnx.convert(endpoint, recurrences)
         error = parity.check_network(parity.onnx_run(proto), tried[name], file, relative=kind == "decoder")
         (part / file).write_bytes(proto)
         entry = {"file": file, **_description(endpoint)}
@@ -257,7 +258,7 @@ def _load_functions(path) -> dict[str, parity.Run]:
 
 
 def _description(endpoint):
-    outputs = endpoint.concrete.structured_outputs
+    outputs = endpoint.trace().structured_outputs
     return {
         "inputs": {name: _tensor(tensor) for name, tensor in endpoint.inputs.items()},
         "outputs": {name: _tensor(tensor) for name, tensor in outputs.items()},

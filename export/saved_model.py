@@ -18,7 +18,6 @@ A ``_bytes`` endpoint exists for each encoder that takes a photo, a ``_text`` en
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
@@ -46,9 +45,8 @@ class Endpoint:
     inputs: dict[str, tf.TensorSpec]
     output: str
 
-    @functools.cached_property
-    def concrete(self):
-        """The traced function; its one argument is the dict of inputs."""
+    def trace(self):
+        """The function traced now; its one argument is the dict of inputs."""
         function = tf.function(self.function, input_signature=[self.inputs], autograph=False)
         return function.get_concrete_function()
 
@@ -129,6 +127,11 @@ def write_saved_model(
     archive.write_out(str(path), verbose=False)
 
 
+def networks(model) -> list[keras.Model]:
+    """Every encoder, and every decoder's network."""
+    return [*model.encoders.values(), *(decoder.network for decoder in model.decoders.values())]
+
+
 @contextlib.contextmanager
 def portable(model) -> Iterator[None]:
     """While it lasts, recurrent layers are traced without cuDNN, so that the graph runs on any device.
@@ -136,8 +139,7 @@ def portable(model) -> Iterator[None]:
     Raises:
         ValueError: a layer that does not compute in float32.
     """
-    networks = [*model.encoders.values(), *(decoder.network for decoder in model.decoders.values())]
-    layers = [layer for network in networks for layer in network._flatten_layers()]
+    layers = [layer for network in networks(model) for layer in network._flatten_layers()]
     for layer in layers:
         if layer.compute_dtype not in ("float32", None):
             raise ValueError(
