@@ -34,8 +34,8 @@ class Recurrence:
 
     Attributes:
         kind: the operator.
-        weights: ``W`` float32 ``[directions, gates * units, d]``, ``R`` ``[directions, gates * units, units]`` and ``B``
-            ``[directions, 2 * gates * units]``.
+        weights: ``W`` float32 ``[directions, gates * units, d]``, ``R`` ``[directions, gates * units, units]``, and
+            ``B`` ``[directions, 2 * gates * units]``.
         every_step: whether the result is the state at every step, or that at the end.
     """
 
@@ -181,6 +181,29 @@ def _recurrence(layer) -> Recurrence:
         weights["B"].append(np.concatenate([bias, np.zeros_like(bias)]) if kind == "LSTM" else bias.reshape(-1))
     stacked = {part: np.stack(arrays).astype(np.float32) for part, arrays in weights.items()}
     return Recurrence(kind, stacked, isinstance(layer, HiddenStates))
+
+
+def description(model: bytes) -> dict[str, dict]:
+    """Inputs and outputs of a serialized model: name → shape, None where it is open, and dtype.
+
+    Args:
+        model: of :func:`convert`, or composed of such.
+    """
+    import onnx
+
+    graph = onnx.load_from_string(model).graph
+
+    def tensors(values):
+        return {value.name: _tensor(value.type.tensor_type) for value in values}
+
+    def _tensor(kind):
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        return {
+            "shape": [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim],
+            "dtype": "string" if dtype == "object" else dtype,
+        }
+
+    return {"inputs": tensors(graph.input), "outputs": tensors(graph.output)}
 
 
 class _Complaints(logging.Handler):

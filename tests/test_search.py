@@ -262,13 +262,11 @@ class FakeBundle(Encoder):
     def __init__(self):
         super().__init__()
         self.spec = {"instruction_vectors": 0, "title_words": 8}
-        self.tokenizer = self
-
-    def tokens(self, text):
-        return text.split()
 
     def encode_recipes(self, recipes):
         self.asked = recipes
+        if recipes[0].get("title") == "  ":
+            raise ValueError("recipe 0: expected at least one word in title, received none.")
         if "name" in recipes[0]:
             raise ValueError("recipe 0: expected the keys title, received name.")
         return np.array([[0, 1, 0, 1]], np.float32)
