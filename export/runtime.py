@@ -568,7 +568,9 @@ def _column(texts, name):
     most = max(len(text[name]) for text in texts)
     if name == "instruction_vectors":
         return np.stack([np.pad(text[name], [(0, most - len(text[name])), (0, 0)]) for text in texts])
-    return np.array([[*text[name], *[""] * (most - len(text[name]))] for text in texts], object).reshape(-1, most)
+    return np.array([[*text[name], *[""] * (most - len(text[name]))] for text in texts], object).reshape(
+        len(texts), most
+    )
 
 
 def _checked(name, key, array, wanted):
