@@ -10,6 +10,10 @@
       onnx/<name>_text_encoder.onnx, <name>_pixels_encoder.onnx   … and one from strings, or from photos of any size
       onnx/<name>_decoder.onnx   one a decoder
       vocabulary/*.txt           words, ingredients, classes
+      serving/*.config           examples for TensorFlow Serving
+
+With examples of a dataset (``data``) there are also warm-up requests in the SavedModel, and of the encoders whose
+retrieval does not suffer ``onnx/*.int8.onnx`` and ``onnx/*.float16.onnx``.
 
 It is written under another name beside its place, passes the parity gate there, and is then renamed: a bundle that
 exists is whole and computes what the model computes.
@@ -31,7 +35,7 @@ import kfood
 from kfood import distances, folders
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
-from kfood.export import card, onnx, parity, raw_inputs, runtime, saved_model
+from kfood.export import card, examples, onnx, parity, precision, raw_inputs, runtime, saved_model, serving
 
 SAVED_MODEL = "saved_model/1"
 
@@ -47,6 +51,7 @@ def export_bundle(
     out: str | pathlib.Path,
     *,
     weights: str = "best",
+    data: dataset.PreparedDataset | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
@@ -58,6 +63,8 @@ def export_bundle(
             ``report.json`` go to the card where there is one.
         out: the folder to make.
         weights: which of the run's weights the model has; a report on others does not go to the card.
+        data: a dataset with the model's vocabulary: its train split calibrates int8, its test split is measured on and
+            gives the warm-up requests.
         overwrite: replace ``out`` if it is a bundle.
         progress: receives one line when a step is done.
 
@@ -72,6 +79,9 @@ def export_bundle(
     """
     run, out = pathlib.Path(run), pathlib.Path(out)
     _check_model(model)
+    if data is not None and data.fingerprint != dataset.vocabulary_fingerprint(run, data.vocabularies):
+        raise ValueError(f"{data.path}: expected the dataset that {run} was trained on, received another vocabulary.")
+    shown = None if data is None else examples.read(data, model.spec)
     reads_recipes = bool(model.spec.recipe_inputs())
     names = dataset.KINDS["recipes" if reads_recipes else "labelled"].vocabularies
     vocabulary = {name: dataset.read_vocabulary(run, name) for name in names}
@@ -91,9 +101,16 @@ def export_bundle(
             fronts = _fronts(model.spec, raw, vocabulary)
             if "text" in fronts:
                 parity.check_tokens(tokenizer, recipes, raw, fronts["text"])
-            _write_onnx(part, model, endpoints, fronts, tried, manifest, progress)
+            encoders = _write_onnx(part, model, endpoints, fronts, tried, manifest, progress)
+            if shown is not None:
+                _write_precisions(part, model, encoders, fronts, shown, manifest, progress)
             endpoints |= raw
             functions = _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress)
+            serving.write_configs(part, model.name)
+            if shown is not None:
+                sources = {name: decoder.sources[0] for name, decoder in model.decoders.items()}
+                count = serving.write_warmup(part / SAVED_MODEL, model.name, endpoints, shown, sources)
+                progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests")
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)
         _check_runtime(part, endpoints, functions, recipes, manifest, progress)
@@ -133,6 +150,7 @@ def _head(model) -> dict[str, Any]:
         "encoders": {},
         "decoders": {},
         "endpoints": {},
+        "measured": None,
         "parity": {
             "bound": parity.BOUND,
             "batch_sizes": list(parity.BATCH_SIZES),
@@ -168,8 +186,9 @@ def _fronts(spec, raw, vocabulary):
 
 
 def _write_onnx(part, model, endpoints, fronts, tried, manifest, progress):
-    """Write and check the ONNX files of each network."""
+    """Write and check the ONNX files of each network; returns the encoders, without what stands before them."""
     (part / "onnx").mkdir()
+    encoders = {}
 
     def write(name, proto, cases, relative=False):
         file = f"onnx/{name}.onnx"
@@ -189,6 +208,7 @@ def _write_onnx(part, model, endpoints, fronts, tried, manifest, progress):
             sources = list(model.decoders[network].sources)
             manifest["decoders"][network] = {"file": file, **description, "sources": sources}
             continue
+        encoders[network] = proto
         entry = {"file": write(f"{network}_encoder", proto, tried[name]), **description, "precisions": {}}
         for kind, front in fronts.items():
             if name + _RAW[kind] in tried:
@@ -197,6 +217,30 @@ def _write_onnx(part, model, endpoints, fronts, tried, manifest, progress):
                 file = write(f"{network}_{kind}_encoder", whole, cases)
                 entry["raw"] = {"file": file, **onnx.description(whole)}
         manifest["encoders"][network] = entry
+    return encoders
+
+
+def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):
+    """Write the encoders in other precisions, and measure them; and the ones that take photos as they are."""
+    manifest["measured"], kept = precision.try_all(encoders, shown, model.distance)
+    embedded = {name: precision.embed(encoder, shown.inputs) for name, encoder in encoders.items()}
+    for name, found in manifest["measured"]["encoders"].items():
+        entry = manifest["encoders"][name]
+        for other, encoder in kept[name].items():
+            files = {"file": entry["file"].replace(".onnx", f".{other}.onnx")}
+            (part / files["file"]).write_bytes(encoder)
+            if "raw" in entry:
+                files["raw_file"] = entry["raw"]["file"].replace(".onnx", f".{other}.onnx")
+                front = fronts["pixels" if "pixels" in files["raw_file"] else "text"]
+                (part / files["raw_file"]).write_bytes(raw_inputs.before(front, encoder))
+            entry["precisions"][other] = files
+            progress(f"{files['file']}: {found[other]['top1_agreement']:.1%} of first results as float32's")
+        for other in sorted(set(precision.PRECISIONS) - set(kept[name])):
+            progress(f"{name} encoder in {other}: R@10 falls by a point or more; not kept")
+        if "raw" in entry and "pixels" in entry["raw"]["file"]:
+            run = parity.onnx_run((part / entry["raw"]["file"]).read_bytes())
+            found["pixels"] = precision.photo_agreement(run, embedded, name, shown, model.distance)
+            progress(f"{entry['raw']['file']}: {found['pixels']['top1_agreement']:.1%} of first results as in training")
 
 
 def _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress):
@@ -241,7 +285,7 @@ def _cases(model, endpoints) -> dict[str, list[parity.Case]]:
 
 
 def _raw_batches(endpoint, recipes):
-    if endpoint.name.endswith("_text"):
+    if endpoint.name.endswith(("_text", "_lines")):
         return [
             (f"{size} recipes", parity.text_batch(recipes[:size], endpoint))
             for size in (*parity.BATCH_SIZES, len(recipes))

@@ -192,10 +192,13 @@ def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[
 
 
 def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]:
-    """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0)."""
+    """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0), or a string a recipe of ``_lines``."""
     batch: dict[str, np.ndarray] = {}
-    for name in endpoint.inputs:
+    for name, tensor in endpoint.inputs.items():
         values = [recipe[name] for recipe in recipes]
+        if name != schema.TITLE and tensor.shape.rank == 1:
+            batch[name] = np.array(["\n".join(value).encode() for value in values], object)
+            continue
         if name == schema.TITLE:
             batch[name] = np.array([value.encode() for value in values], object)
             continue

@@ -8,11 +8,14 @@ endpoint                  inputs                                                
 ``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos             the same
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same
                           ``instructions`` string [batch, m], ``""`` where there are fewer
+``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same
+                          apart by a line feed: of one shape, so that a server can batch them
 ``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
                                                                                            [batch, …]
 ========================= ================================================================ ==========================
 
-A ``_bytes`` endpoint exists for each encoder that takes a photo, a ``_text`` endpoint for each one that takes a recipe.
+A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
+takes a recipe (``_lines`` not where it reads precomputed sentence vectors).
 ``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied.
 """
 
@@ -103,6 +106,8 @@ def raw_endpoints(model, tokenizer: RecipeTokenizer | None) -> dict[str, Endpoin
             endpoint = _bytes_endpoint(f"encode_{name}_bytes", encoder, model.spec)
         elif tokenizer is not None and takes_recipe(inputs, model.spec):
             endpoint = _text_endpoint(f"encode_{name}_text", encoder, tokenizer)
+            if not model.spec.instruction_vectors:
+                endpoints[f"encode_{name}_lines"] = _lines_endpoint(f"encode_{name}_lines", endpoint.function)
         else:
             continue
         endpoints[endpoint.name] = endpoint
@@ -211,5 +216,19 @@ def _text_endpoint(name, encoder, tokenizer):
                 vectors, [None, spec.instructions, spec.instruction_vectors]
             )
         return {"embedding": encoder(tokens, training=False)}
+
+    return Endpoint(name, encode, inputs, "embedding")
+
+
+def _lines_endpoint(name, encode_text):
+    inputs = {
+        key: tf.TensorSpec([None], tf.string, key) for key in (schema.TITLE, schema.INGREDIENTS, schema.INSTRUCTIONS)
+    }
+
+    def encode(inputs):
+        lines = {
+            key: tf.strings.split(inputs[key], "\n").to_tensor("") for key in (schema.INGREDIENTS, schema.INSTRUCTIONS)
+        }
+        return encode_text({schema.TITLE: inputs[schema.TITLE], **lines})
 
     return Endpoint(name, encode, inputs, "embedding")
