@@ -35,7 +35,7 @@ import kfood
 from kfood import distances, folders
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
-from kfood.export import card, examples, onnx, parity, precision, raw_inputs, runtime, saved_model, serving
+from kfood.export import card, examples, onnx, parity, precision, raw_inputs, replay, runtime, saved_model, serving
 
 SAVED_MODEL = "saved_model/1"
 
@@ -110,7 +110,8 @@ def export_bundle(
             if shown is not None:
                 sources = {name: decoder.sources[0] for name, decoder in model.decoders.items()}
                 count = serving.write_warmup(part / SAVED_MODEL, model.name, endpoints, shown, sources)
-                progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests")
+                asked = replay.replay(str(part / SAVED_MODEL))
+                progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests, {len(asked)} signatures answer them")
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)
         _check_runtime(part, endpoints, functions, recipes, manifest, progress)

@@ -44,9 +44,12 @@ def convert(encoder: bytes, precision: Precision, calibration: Mapping[str, np.n
     """
     model = onnx.load_from_string(encoder)
     if precision == "float16":
+        from onnxruntime.quantization.onnx_model import ONNXModel
         from onnxruntime.transformers import float16
 
-        return float16.convert_float_to_float16(model, keep_io_types=True).SerializeToString()
+        half = ONNXModel(float16.convert_float_to_float16(model, keep_io_types=True))
+        half.topological_sort()  # the casts of its inputs come last
+        return half.model.SerializeToString()
     return _int8(model, calibration)
 
 

@@ -89,11 +89,11 @@ def test_manifest_describes_the_model_and_every_file(exported):
     on_disk = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == on_disk - {"kfood.json"}
     assert set(manifest["endpoints"]) == {
-        *("encode_image", "encode_image_bytes", "encode_recipe", "encode_recipe_text"),
+        *("encode_image", "encode_image_bytes", "encode_recipe", "encode_recipe_text", "encode_recipe_lines"),
         *("decode_picture", "decode_ingredients"),
     }
     errors = [*manifest["parity"]["onnx"].values(), *manifest["parity"]["saved_model"].values()]
-    assert len(errors) == 12
+    assert len(errors) == 13
     assert max(errors) <= 1e-4
     assert set(manifest["parity"]["runtime"]) == {"encode_image_bytes", "encode_recipe_text"}
 
@@ -162,6 +162,12 @@ def test_saved_model_endpoints_by_keyword(exported):
         ingredients=padded([recipe["ingredients"] for recipe in RECIPES]),
         instructions=padded([recipe["instructions"] for recipe in RECIPES]),
     )["embedding"]
+    np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
+    joined = {
+        name: tf.constant(["\n".join(recipe[name]) for recipe in RECIPES]) for name in ("ingredients", "instructions")
+    }
+    titles = tf.constant([recipe["title"] for recipe in RECIPES])
+    received = signatures["encode_recipe_lines"](title=titles, **joined)["embedding"]
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     received = signatures["encode_image_bytes"](image=tf.constant(photos()))["embedding"]
     np.testing.assert_allclose(received, keras_photos(model, photos()), atol=1e-5)
