@@ -6,9 +6,14 @@
       kfood.json                 what it is, and the sha256 of every other file
       card.md                    results, and snippets to copy
       saved_model/1/             TensorFlow: the endpoints of kfood.export.saved_model
-      onnx/<name>_encoder.onnx   onnxruntime: one file an encoder …
-      onnx/<name>_decoder.onnx   … and one a decoder
-      vocabulary/*.txt           words, ingredients, classes; characters.txt: which characters make a token
+      onnx/<name>_encoder.onnx   onnxruntime: one file an encoder, from tensors that are ready …
+      onnx/<name>_text_encoder.onnx, <name>_pixels_encoder.onnx   … and one from strings, or from photos of any size
+      onnx/<name>_decoder.onnx   one a decoder
+      vocabulary/*.txt           words, ingredients, classes
+      serving/*.config           examples for TensorFlow Serving
+
+With examples of a dataset (``data``) there are also warm-up requests in the SavedModel, and of the encoders whose
+retrieval does not suffer ``onnx/*.int8.onnx`` and ``onnx/*.float16.onnx``.
 
 It is written under another name beside its place, passes the parity gate there, and is then renamed: a bundle that
 exists is whole and computes what the model computes.
@@ -30,17 +35,12 @@ import kfood
 from kfood import distances, folders
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
-from kfood.export import card, onnx, parity, runtime, saved_model
+from kfood.export import card, examples, onnx, parity, precision, raw_inputs, replay, runtime, saved_model, serving
 
 SAVED_MODEL = "saved_model/1"
 
-_LAST_CODE_POINT = 0x10FFFF
-_SURROGATES = range(0xD800, 0xE000)
-
-
 _TEXT = {
     "tokens": f"lower ASCII letters, then every match of RE2 {TOKEN_PATTERN}",
-    "characters": "vocabulary/characters.txt",
     "ids": "0 padding, 1 unknown, line index + 2; lines without a token are skipped",
 }
 
@@ -51,6 +51,7 @@ def export_bundle(
     out: str | pathlib.Path,
     *,
     weights: str = "best",
+    data: dataset.PreparedDataset | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def export_bundle(
             ``report.json`` go to the card where there is one.
         out: the folder to make.
         weights: which of the run's weights the model has; a report on others does not go to the card.
+        data: a dataset with the model's vocabulary: its train split calibrates int8, its test split is measured on and
+            gives the warm-up requests.
         overwrite: replace ``out`` if it is a bundle.
         progress: receives one line when a step is done.
 
@@ -76,6 +79,9 @@ def export_bundle(
     """
     run, out = pathlib.Path(run), pathlib.Path(out)
     _check_model(model)
+    if data is not None and data.fingerprint != dataset.vocabulary_fingerprint(run, data.vocabularies):
+        raise ValueError(f"{data.path}: expected the dataset that {run} was trained on, received another vocabulary.")
+    shown = None if data is None else examples.read(data, model.spec)
     reads_recipes = bool(model.spec.recipe_inputs())
     names = dataset.KINDS["recipes" if reads_recipes else "labelled"].vocabularies
     vocabulary = {name: dataset.read_vocabulary(run, name) for name in names}
@@ -85,38 +91,32 @@ def export_bundle(
         recipes = parity.sample_recipes(model.spec, vocabulary["words"], vocabulary["ingredients"])
     with folders.whole_folder(out, kind="bundles", marker=runtime.MANIFEST, overwrite=overwrite) as part:
         dataset.write_vocabulary(part, **vocabulary)
-        if reads_recipes:
-            characters = "".join(f"{line}\n" for line in token_characters())
-            (part / "vocabulary" / "characters.txt").write_bytes(characters.encode())
         manifest = {**_head(model), "weights": weights}
         manifest["dataset"] = {"name": _dataset_name(run), "fingerprint": dataset.vocabulary_fingerprint(run, names)}
         with saved_model.portable(model), tf.device("CPU"):
             endpoints = saved_model.tensor_endpoints(model)
             tried = _cases(model, endpoints)
-            _write_onnx(part, model, endpoints, tried, manifest, progress)
-            for name, endpoint in saved_model.raw_endpoints(model, tokenizer).items():
-                endpoints[name] = endpoint
-                tried[name] = parity.cases(endpoint, _raw_batches(endpoint, recipes))
+            raw = saved_model.raw_endpoints(model, tokenizer)
+            tried |= {name: parity.cases(endpoint, _raw_batches(endpoint, recipes)) for name, endpoint in raw.items()}
+            fronts = _fronts(model.spec, raw, vocabulary)
+            if "text" in fronts:
+                parity.check_tokens(tokenizer, recipes, raw, fronts["text"])
+            encoders = _write_onnx(part, model, endpoints, fronts, tried, manifest, progress)
+            if shown is not None:
+                _write_precisions(part, model, encoders, fronts, shown, manifest, progress)
+            endpoints |= raw
             functions = _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress)
+            serving.write_configs(part, model.name)
+            if shown is not None:
+                sources = {name: decoder.sources[0] for name, decoder in model.decoders.items()}
+                count = serving.write_warmup(part / SAVED_MODEL, model.name, endpoints, shown, sources)
+                asked = replay.replay(str(part / SAVED_MODEL))
+                progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests, {len(asked)} signatures answer them")
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)
-        _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, progress)
+        _check_runtime(part, endpoints, functions, recipes, manifest, progress)
         _write_manifest(part, manifest)
     return manifest
-
-
-def token_characters() -> list[str]:
-    """The characters that make a token, as ranges ``first-last`` of hexadecimal code points.
-
-    Asked of TensorFlow itself, whose Unicode tables are newer than those of some Python versions: an application that
-    reads them cuts text exactly as the model was trained.
-    """
-    points = [point for point in range(_LAST_CODE_POINT + 1) if point not in _SURROGATES]
-    matches = tf.strings.regex_full_match(tf.constant([chr(point) for point in points]), TOKEN_PATTERN).numpy()
-    letters = np.array(points)[matches]
-    ends = np.flatnonzero(np.diff(letters) != 1)
-    firsts, lasts = letters[[0, *(ends + 1)]], letters[[*ends, len(letters) - 1]]
-    return [f"{first:04x}-{last:04x}" for first, last in zip(firsts, lasts, strict=True)]
 
 
 def _check_model(model):
@@ -151,6 +151,7 @@ def _head(model) -> dict[str, Any]:
         "encoders": {},
         "decoders": {},
         "endpoints": {},
+        "measured": None,
         "parity": {
             "bound": parity.BOUND,
             "batch_sizes": list(parity.BATCH_SIZES),
@@ -171,22 +172,76 @@ def _head(model) -> dict[str, Any]:
     }
 
 
-def _write_onnx(part, model, endpoints, tried, manifest, progress):
-    """Write and check one ONNX file for each network."""
+_RAW = {"text": "_text", "pixels": "_bytes"}
+"""A graph that stands before an encoder → the ending of the SavedModel's endpoint that begins with the same."""
+
+
+def _fronts(spec, raw, vocabulary):
+    """What stands before the encoders, by kind."""
+    fronts = {}
+    if any(name.endswith(_RAW["text"]) for name in raw):
+        fronts["text"] = raw_inputs.text_tokens(spec, vocabulary["words"], vocabulary["ingredients"])
+    if any(name.endswith(_RAW["pixels"]) for name in raw):
+        fronts["pixels"] = raw_inputs.pixels_picture(spec.image_size)
+    return fronts
+
+
+def _write_onnx(part, model, endpoints, fronts, tried, manifest, progress):
+    """Write and check the ONNX files of each network; returns the encoders, without what stands before them."""
     (part / "onnx").mkdir()
+    encoders = {}
+
+    def write(name, proto, cases, relative=False):
+        file = f"onnx/{name}.onnx"
+        error = parity.check_network(parity.onnx_run(proto), cases, file, relative=relative)
+        (part / file).write_bytes(proto)
+        manifest["parity"]["onnx"][name] = error
+        progress(f"{file}: largest difference {error:.1e}")
+        return file
+
     for name, endpoint in endpoints.items():
         verb, network = name.split("_", 1)
-        kind = {"encode": "encoder", "decode": "decoder"}[verb]
-        file = f"onnx/{network}_{kind}.onnx"
-        proto = onnx.convert(endpoint)
-        error = parity.check_network(parity.onnx_run(proto), tried[name], file, relative=kind == "decoder")
-        (part / file).write_bytes(proto)
-        entry = {"file": file, **_description(endpoint)}
-        if kind == "decoder":
-            entry["sources"] = list(model.decoders[network].sources)
-        manifest[f"{kind}s"][network] = entry
-        manifest["parity"]["onnx"][f"{network}_{kind}"] = error
-        progress(f"{file}: largest difference {error:.1e}")
+        with onnx.fused_recurrences(saved_model.networks(model)) as recurrences:
+            proto = onnx.convert(endpoint, recurrences)
+        description = _description(endpoint)
+        if verb == "decode":
+            file = write(f"{network}_decoder", proto, tried[name], relative=True)
+            sources = list(model.decoders[network].sources)
+            manifest["decoders"][network] = {"file": file, **description, "sources": sources}
+            continue
+        encoders[network] = proto
+        entry = {"file": write(f"{network}_encoder", proto, tried[name]), **description, "precisions": {}}
+        for kind, front in fronts.items():
+            if name + _RAW[kind] in tried:
+                cases = parity.raw_cases(tried[name + _RAW[kind]])
+                whole = raw_inputs.before(front, proto)
+                file = write(f"{network}_{kind}_encoder", whole, cases)
+                entry["raw"] = {"file": file, **onnx.description(whole)}
+        manifest["encoders"][network] = entry
+    return encoders
+
+
+def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):
+    """Write the encoders in other precisions, and measure them; and the ones that take photos as they are."""
+    manifest["measured"], kept = precision.try_all(encoders, shown, model.distance)
+    embedded = {name: precision.embed(encoder, shown.inputs) for name, encoder in encoders.items()}
+    for name, found in manifest["measured"]["encoders"].items():
+        entry = manifest["encoders"][name]
+        for other, encoder in kept[name].items():
+            files = {"file": entry["file"].replace(".onnx", f".{other}.onnx")}
+            (part / files["file"]).write_bytes(encoder)
+            if "raw" in entry:
+                files["raw_file"] = entry["raw"]["file"].replace(".onnx", f".{other}.onnx")
+                front = fronts["pixels" if "pixels" in files["raw_file"] else "text"]
+                (part / files["raw_file"]).write_bytes(raw_inputs.before(front, encoder))
+            entry["precisions"][other] = files
+            progress(f"{files['file']}: {found[other]['top1_agreement']:.1%} of first results as float32's")
+        for other in sorted(set(precision.PRECISIONS) - set(kept[name])):
+            progress(f"{name} encoder in {other}: R@10 falls by a point or more; not kept")
+        if "raw" in entry and "pixels" in entry["raw"]["file"]:
+            run = parity.onnx_run((part / entry["raw"]["file"]).read_bytes())
+            found["pixels"] = precision.photo_agreement(run, embedded, name, shown, model.distance)
+            progress(f"{entry['raw']['file']}: {found['pixels']['top1_agreement']:.1%} of first results as in training")
 
 
 def _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress):
@@ -202,12 +257,10 @@ def _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress):
     return functions
 
 
-def _check_runtime(part, endpoints, functions, tokenizer, recipes, manifest, progress):
+def _check_runtime(part, endpoints, functions, recipes, manifest, progress):
     """The bundle as a user gets it: opened by the runtime, on raw photos and texts."""
     bundle = runtime.Bundle.open(part, verify=True)
     text = [endpoint for name, endpoint in endpoints.items() if name.endswith("_text")]
-    for endpoint in text:
-        parity.check_tokenizer(tokenizer, recipes, endpoint, bundle.tokenizer)
     text_inputs = parity.text_batch(recipes, text[0]) if text else {}
     for name, error in parity.check_runtime(bundle, functions, recipes, text_inputs).items():
         manifest["parity"]["runtime"][name] = error
@@ -233,7 +286,7 @@ def _cases(model, endpoints) -> dict[str, list[parity.Case]]:
 
 
 def _raw_batches(endpoint, recipes):
-    if endpoint.name.endswith("_text"):
+    if endpoint.name.endswith(("_text", "_lines")):
         return [
             (f"{size} recipes", parity.text_batch(recipes[:size], endpoint))
             for size in (*parity.BATCH_SIZES, len(recipes))
@@ -257,7 +310,7 @@ def _load_functions(path) -> dict[str, parity.Run]:
 
 
 def _description(endpoint):
-    outputs = endpoint.concrete.structured_outputs
+    outputs = endpoint.trace().structured_outputs
     return {
         "inputs": {name: _tensor(tensor) for name, tensor in endpoint.inputs.items()},
         "outputs": {name: _tensor(tensor) for name, tensor in outputs.items()},

@@ -1,5 +1,6 @@
 """``card.md``: what a bundle holds, how well the model does, and snippets to copy."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,9 +33,37 @@ import keras
 With onnxruntime alone:
 
 ```python
+import numpy as np
 import onnxruntime
 
 {onnx}```
+
+The files take these inputs in every language that onnxruntime has a package for; in Node.js, see kfood's examples/node.
+
+## TensorFlow Serving
+
+`serving/` has a `models.config` and a `batching.config` to start from. Batch the signatures whose inputs have one
+shape: `_bytes`, `_lines` and the tensors, not `_text`. The server was not run: the SavedModel was loaded and asked
+every signature{replayed}.
+
+```
+docker run -p 8500:8500 -p 8501:8501 -v "$PWD/BUNDLE/saved_model:/models/{model}" -v "$PWD/BUNDLE/serving:/serving" \\
+  tensorflow/serving --model_config_file=/serving/models.config \\
+  --enable_batching --batching_parameters_file=/serving/batching.config
+{rest}```
+
+By gRPC (`pip install tensorflow-serving-api`):
+
+```py
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+server = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "{model}"
+{grpc}embeddings = tf.make_ndarray(server.Predict(request, 10.0).outputs["embedding"])
+```
 """
 
 
@@ -45,7 +74,14 @@ def render(manifest: Mapping[str, Any], report: Mapping[str, Any] | None) -> str
         manifest: content of ``kfood.json``, the list of files not needed.
         report: content of the run's ``report.json``, or None where it was not evaluated.
     """
-    sections = [_head(manifest), _results(report), _inputs(manifest), _parity(manifest["parity"]), _snippets(manifest)]
+    sections = [
+        _head(manifest),
+        _results(report),
+        _inputs(manifest),
+        _parity(manifest["parity"]),
+        _precisions(manifest),
+        _snippets(manifest),
+    ]
     return "\n".join(sections)
 
 
@@ -143,6 +179,55 @@ def _parity(parity):
     return "\n".join([*lines, ""])
 
 
+def _precisions(manifest):
+    measured = manifest["measured"]
+    if measured is None:
+        return "## Precisions\n\nfloat32 only: `kfood export --data DATA` also makes and measures int8 and float16.\n"
+    directions = list(next(iter(measured["encoders"].values()))["float32"]["recall"])
+    columns = [f"{name} R@1, R@10" for name in directions]
+    lines = [
+        "## Precisions",
+        "",
+        f"On {measured['items']:,} items of the {measured['split']} split of {measured['dataset']}, all of them the "
+        "gallery; one encoder in another precision, the other in float32. Kept where R@10 falls by less than a point "
+        "in every direction. Milliseconds are one item's on the machine that exported, a CPU: float16 is for GPUs.",
+        "",
+        f"| encoder | precision | MB | ms | {' | '.join(columns)} | same first result | |",
+        "|---" * (len(directions) + 6) + "|",
+    ]
+    for name, figures in measured["encoders"].items():
+        reference = figures["float32"]["recall"]
+        for precision in ("float32", "int8", "float16"):
+            found = figures[precision]
+            recalls = [
+                ", ".join(_recall(found["recall"][way], reference[way], key, precision) for key in ("R@1", "R@10"))
+                for way in directions
+            ]
+            agreement = f"{found['top1_agreement']:.1%}" if "top1_agreement" in found else ""
+            kept = {True: "kept", False: "**not kept**: R@10 falls too far", None: ""}[found.get("kept")]
+            lines.append(
+                f"| {name} | {precision} | {found['bytes'] / 1e6:.1f} | {found['milliseconds']:.1f} | "
+                f"{' | '.join(recalls)} | {agreement} | {kept} |"
+            )
+    for name, figures in measured["encoders"].items():
+        if "pixels" in figures:
+            file, found = manifest["encoders"][name]["raw"]["file"], figures["pixels"]
+            lines += [
+                "",
+                f"`{file}` resizes photos itself: {found['top1_agreement']:.1%} of the first results are those of the "
+                f"training pipeline's pictures (largest difference of an embedding {found['largest_difference']:.1e}).",
+            ]
+    return "\n".join([*lines, ""])
+
+
+def _recall(found, reference, key, precision):
+    change = "" if precision == "float32" else f" ({100 * (found[key] - reference[key]):+.1f})"
+    return f"{100 * found[key]:.1f} %{change}"
+
+
+_RECIPE = {"title": "Soup", "ingredients": ["1 leek", "salt"], "instructions": ["Boil it."]}
+
+
 def _snippets(manifest):
     endpoints, decoders = manifest["endpoints"], manifest["decoders"]
     runtime, tensorflow, keras, onnx = [], [], [], []
@@ -157,6 +242,8 @@ def _snippets(manifest):
             f'session = onnxruntime.InferenceSession("BUNDLE/{encoder["file"]}")\n'
             f"(embeddings,) = session.run(None, {{{inputs}}})  # {tensors}\n"
         )
+        if "raw" in encoder:
+            onnx.append(_raw_onnx(encoder["raw"]))
         if f"encode_{name}_bytes" in endpoints:
             runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}")\n')
             tensorflow.append(
@@ -178,9 +265,62 @@ def _snippets(manifest):
     for name, decoder in decoders.items():
         variable = {"image": "photos", "recipe": "recipes"}.get(decoder["sources"][0], "embeddings")
         runtime.append(f'{name} = bundle.decode("{name}", {variable})  # {_shape(decoder["outputs"][name])}\n')
+    rest, grpc = _requests(manifest)
     return _SNIPPETS.format(
-        runtime="".join(runtime), tensorflow="".join(tensorflow), keras="".join(keras), onnx="".join(onnx)
+        runtime="".join(runtime),
+        tensorflow="".join(tensorflow),
+        keras="".join(keras),
+        onnx="".join(onnx),
+        model=manifest["model"],
+        rest="".join(rest),
+        grpc="".join(grpc),
+        replayed=", from PredictRequest messages too" if manifest["measured"] else "",
     )
+
+
+def _raw_onnx(raw):
+    session = f'session = onnxruntime.InferenceSession("BUNDLE/{raw["file"]}")\n'
+    if "image" in raw["inputs"]:
+        return (
+            f"{session}photo = np.zeros([1, 480, 640, 3], np.uint8)  # upright, RGB, of any size\n"
+            '(embeddings,) = session.run(None, {"image": photo})\n'
+        )
+    values = {
+        "title": 'np.array(["Soup"], object)',
+        "ingredients": 'np.array([["1 leek", "salt"]], object)',
+        "instructions": 'np.array([["Boil it."]], object)',
+        "instruction_vectors": "vectors[None]",
+    }
+    given = ",\n    ".join(f'"{name}": {values[name]}' for name in raw["inputs"])
+    return (
+        f'{session}recipe = {{\n    {given},\n}}  # "" where a recipe has fewer lines than others\n'
+        "embeddings, words = session.run(None, recipe)  # words: how many were read\n"
+    )
+
+
+def _requests(manifest):
+    """(REST requests for a shell, the lines of a gRPC request)."""
+    rest, grpc = [], []
+    url = f"http://localhost:8501/v1/models/{manifest['model']}:predict"
+    for name in manifest["endpoints"]:
+        if name.endswith("_bytes"):
+            rest.append(
+                f"""(printf '{{"signature_name": "{name}", "instances": [{{"image": {{"b64": "'\n"""
+                f""" base64 < photo.jpg; printf '"}}}}]}}') | tr -d '\\n' | curl -d @- {url}\n"""
+            )
+            grpc = [
+                f'request.model_spec.signature_name = "{name}"\n',
+                'photos = [open("photo.jpg", "rb").read()]\n',
+                'request.inputs["image"].CopyFrom(tf.make_tensor_proto(photos))\n',
+            ]
+        if name.endswith("_lines"):
+            recipe = {
+                "title": _RECIPE["title"],
+                **{key: "\n".join(_RECIPE[key]) for key in ("ingredients", "instructions")},
+            }
+            body = json.dumps({"signature_name": name, "instances": [recipe]})
+            rest.append(f"curl -d '{body}' {url}\n")
+    return rest, grpc
 
 
 def _runtime_recipe(name, encoder):

@@ -8,11 +8,13 @@ is not finite, is a :class:`ParityError`: there is then no bundle.
 import dataclasses
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kfood import schema
+from kfood.data import images
 from kfood.export import runtime
 from kfood.export.saved_model import Endpoint
 
@@ -122,8 +124,12 @@ def as_tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
     return {name: tf.constant(array) for name, array in batch.items()}
 
 
-def onnx_run(proto: bytes) -> Run:
+def onnx_run(proto: bytes, outputs: list[str] | None = None) -> Callable[[dict[str, np.ndarray]], Any]:
     """The network of a serialized ONNX model, on the CPU.
+
+    Args:
+        proto: the model.
+        outputs: names of those that are wanted, as a list; None: the first one by itself.
 
     Raises:
         ParityError: onnxruntime cannot load or run it.
@@ -139,7 +145,7 @@ def onnx_run(proto: bytes) -> Run:
 
     def run(batch):
         try:
-            return session.run(None, batch)[0]
+            return session.run(outputs, batch) if outputs else session.run(None, batch)[0]
         except Exception as error:
             raise ParityError(f"onnxruntime cannot run the converted model: {error}") from error
 
@@ -186,10 +192,13 @@ def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[
 
 
 def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]:
-    """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0)."""
+    """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0), or a string a recipe of ``_lines``."""
     batch: dict[str, np.ndarray] = {}
-    for name in endpoint.inputs:
+    for name, tensor in endpoint.inputs.items():
         values = [recipe[name] for recipe in recipes]
+        if name != schema.TITLE and tensor.shape.rank == 1:
+            batch[name] = np.array(["\n".join(value).encode() for value in values], object)
+            continue
         if name == schema.TITLE:
             batch[name] = np.array([value.encode() for value in values], object)
             continue
@@ -202,28 +211,52 @@ def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]
     return batch
 
 
-def check_tokenizer(tokenizer, recipes: list[dict], endpoint: Endpoint, runtime_tokenizer) -> None:
-    """The runtime's ids against those of the TensorFlow tokenizer, which have to be equal.
+def check_tokens(tokenizer, recipes: list[dict], raw: Mapping[str, Endpoint], front) -> None:
+    """The ids of the ONNX graph against those of the TensorFlow tokenizer, which have to be equal.
 
     Args:
         tokenizer: :class:`kfood.data.text.RecipeTokenizer`.
         recipes: texts to try.
-        endpoint: the text endpoint, for the names of its inputs.
-        runtime_tokenizer: :class:`kfood.export.runtime.RecipeTokenizer`.
+        raw: the text endpoint is among them.
+        front: of :func:`kfood.export.raw_inputs.text_tokens`.
 
     Raises:
         ParityError: an id differs.
     """
-    batch = as_tensors(text_batch(recipes, endpoint))
+    endpoint = next(endpoint for name, endpoint in raw.items() if name.endswith("_text"))
+    batch = text_batch(recipes, endpoint)
+    given = as_tensors(batch)
     nothing = tf.zeros((len(recipes), 0), tf.string)
-    expected = tokenizer(batch[schema.TITLE], batch[schema.INGREDIENTS], batch.get(schema.INSTRUCTIONS, nothing))
-    received = runtime_tokenizer(recipes)
-    for name, ids in expected.items():
-        wrong = np.argwhere((ids.numpy() != received[name]).reshape(len(recipes), -1).any(axis=1))
+    expected = tokenizer(given[schema.TITLE], given[schema.INGREDIENTS], given.get(schema.INSTRUCTIONS, nothing))
+    names = [f"{name}_tokens" for name in expected]
+    received = onnx_run(front.SerializeToString(), names)(_as_strings(batch))
+    for name, ids, others in zip(expected, expected.values(), received, strict=True):
+        wrong = np.argwhere((ids.numpy() != others).reshape(len(recipes), -1).any(axis=1))
         if len(wrong):
             raise ParityError(
                 f"{name}: expected the training pipeline's token ids, received others in recipe {wrong[0, 0]}."
             )
+
+
+def raw_cases(tried: list[Case]) -> list[Case]:
+    """Cases of an endpoint that takes bytes as those of an ONNX file: strings, and photos decoded, one at a time."""
+    if schema.IMAGE not in tried[0].inputs:
+        return [dataclasses.replace(case, inputs=_as_strings(case.inputs)) for case in tried]
+    largest = max(tried, key=lambda case: len(case.expected))
+    return [
+        Case(f"photo {row}", {schema.IMAGE: images.decode_image(photo).numpy()[None]}, largest.expected[row : row + 1])
+        for row, photo in enumerate(largest.inputs[schema.IMAGE])
+    ]
+
+
+def _as_strings(batch):
+    """ONNX takes str where TensorFlow takes bytes."""
+    return {
+        name: np.array([value.decode() for value in array.ravel()], object).reshape(array.shape)
+        if array.dtype == object
+        else array
+        for name, array in batch.items()
+    }
 
 
 def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[dict], text_inputs) -> dict[str, float]:

@@ -10,24 +10,22 @@ works copied out of the package::
     recipes = bundle.encode_recipes([{"title": "Soup", "ingredients": ["1 leek"], "instructions": ["Boil it."]}])
     bundle.distances(photos, recipes)  # float32 [1, 1], small = near
 
-The input of an encoder is made here as in training: the same tokens of a recipe, id for id, and the same resized and
-cropped photo up to rounding (0.005 of 255 at most on 300 real photos at six sizes).
+The input of an encoder is made as in training: the same tokens of a recipe, id for id, by the text encoder's own graph,
+and here the same resized and cropped photo up to rounding (0.005 of 255 at most on 300 real photos at six sizes).
 """
 
-import functools
 import hashlib
 import io
 import json
 import math
 import pathlib
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-FORMAT = 2
+FORMAT = 3
 """Version of the bundle's layout that this file reads."""
 
 MANIFEST = "kfood.json"
@@ -39,7 +37,8 @@ PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
 
-_ASCII_TOKEN = re.compile("[0-9a-z]+")
+LONG_LINE = 10_000
+"""A recipe with a line of more characters is encoded by itself: memory goes by recipes times the longest line."""
 
 
 class Bundle:
@@ -55,9 +54,11 @@ class Bundle:
         embedding_size: width of every embedding.
         distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``: how embeddings are to be compared.
         spec: shapes and vocabulary sizes, the fields of ``kfood.schema.RecipeSpec``.
+        precisions: encoder → the precision that is used: the one asked for, or ``"float32"`` where the bundle did not
+            keep that.
     """
 
-    def __init__(self, path, manifest, sha256, providers, threads):
+    def __init__(self, path, manifest, sha256, providers, threads, precision):
         self.path = path
         self.manifest = manifest
         self.sha256 = sha256
@@ -67,6 +68,10 @@ class Bundle:
         self.spec: dict[str, Any] = manifest["spec"]
         self._providers = list(providers)
         self._threads = threads
+        self.precisions: dict[str, str] = {
+            name: precision if precision in entry["precisions"] else "float32"
+            for name, entry in manifest["encoders"].items()
+        }
         self._sessions: dict[str, Any] = {}
 
     @classmethod
@@ -77,6 +82,7 @@ class Bundle:
         verify: bool = False,
         providers: Sequence[str | tuple[str, dict]] = ("CPUExecutionProvider",),
         threads: int = 0,
+        precision: str = "float32",
     ) -> "Bundle":
         """Open a bundle made by ``kfood export``.
 
@@ -87,6 +93,8 @@ class Bundle:
             providers: onnxruntime's execution providers, most wanted first, e.g.
                 ``["CUDAExecutionProvider", "CPUExecutionProvider"]``.
             threads: threads inside an operator; 0 lets onnxruntime choose.
+            precision: ``"float32"``, or ``"int8"`` or ``"float16"`` where the bundle has them (`kfood export --data`);
+                see :attr:`precisions`.
 
         Returns:
             The bundle.
@@ -120,7 +128,13 @@ class Bundle:
                 )
         if not isinstance(threads, int) or threads < 0:
             raise ValueError(f"threads: expected 0 or a positive integer, received {threads!r}.")
-        bundle = cls(path, manifest, hashlib.sha256(content).hexdigest(), providers, threads)
+        kept = sorted({name for entry in manifest["encoders"].values() for name in entry["precisions"]})
+        if precision != "float32" and precision not in kept:
+            raise ValueError(
+                f"{path}: expected a precision among {', '.join(['float32', *kept])}, received {precision!r}; "
+                "card.md says what was tried."
+            )
+        bundle = cls(path, manifest, hashlib.sha256(content).hexdigest(), providers, threads, precision)
         if verify:
             for name in files:
                 bundle.read(name)
@@ -263,10 +277,23 @@ class Bundle:
         Raises:
             ValueError: an unknown key, a value of another type, or a recipe without a word that the model reads.
         """
-        self._check_name("encoders", encoder)
+        entry = self._check_name("encoders", encoder)
+        if "title" not in entry.get("raw", {"inputs": ()})["inputs"]:
+            raise ValueError(
+                f"encoder: expected one that takes a recipe, received {encoder!r}, which takes {list(entry['inputs'])}."
+            )
+        session = self._session(self._file(encoder, raw=True))
         embeddings = [np.zeros((0, self.embedding_size), np.float32)]
         for start, chunk in _chunks(recipes, batch_size):
-            embeddings.append(self.encode(encoder, self.tokenizer(chunk, first=start), batch_size=batch_size))
+            texts = [_recipe(recipe, self.spec, f"recipe {start + row}") for row, recipe in enumerate(chunk)]
+            whole = all(len(line) <= LONG_LINE for text in texts for line in _lines(text))
+            for index, part in enumerate([texts] if whole else [[text] for text in texts]):
+                embedding, words = session.run(None, {name: _column(part, name) for name in entry["raw"]["inputs"]})
+                if not words.all():
+                    row = start + index + int(np.argmin(words != 0))
+                    read = " or ".join(entry["inputs"])
+                    raise ValueError(f"recipe {row}: expected at least one word in {read}, received none.")
+                embeddings.append(embedding)
         return np.concatenate(embeddings)
 
     def generate(self, recipes: Iterable[Mapping[str, Any]], *, decoder: str = "picture") -> np.ndarray:
@@ -311,15 +338,6 @@ class Bundle:
         squares = (queries**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * (queries @ gallery.T)
         return np.sqrt(np.maximum(squares, 0))
 
-    @functools.cached_property
-    def tokenizer(self) -> "RecipeTokenizer":
-        """The bundle's tokeniser, with the vocabulary that the model was trained with."""
-        words, ingredients, characters = (
-            self.read(f"vocabulary/{name}.txt").decode().split("\n")[:-1]
-            for name in ("words", "ingredients", "characters")
-        )
-        return RecipeTokenizer(self.spec, words, ingredients, characters)
-
     def _check_name(self, kind, name):
         entries = self.manifest[kind]
         if name not in entries:
@@ -355,12 +373,18 @@ class Bundle:
             return np.zeros((0, *output["shape"][1:]), np.float32)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, received {batch_size}.")
-        session = self._session(entry["file"])
+        session = self._session(entry["file"] if kind == "decoders" else self._file(name, raw=False))
         parts = [
             session.run(None, {key: array[start : start + batch_size] for key, array in arrays.items()})[0]
             for start in range(0, count, batch_size)
         ]
         return np.concatenate(parts)
+
+    def _file(self, encoder, raw):
+        entry, precision = self.manifest["encoders"][encoder], self.precisions[encoder]
+        if precision != "float32":
+            return entry["precisions"][precision]["raw_file" if raw else "file"]
+        return (entry["raw"] if raw else entry)["file"]
 
     def _session(self, file):
         if file not in self._sessions:
@@ -382,110 +406,6 @@ class Bundle:
                 )
             self._sessions[file] = session
         return self._sessions[file]
-
-
-class RecipeTokenizer:
-    """Recipes as Python values → int32 token arrays; the same ids as ``kfood.data.text.RecipeTokenizer``.
-
-    The token rule: lower the ASCII letters, then every run of letters and numbers (Unicode categories L and N) is a
-    token. Which characters those are comes from the bundle, since Python's own tables differ from version to version.
-
-    Args:
-        spec: fields of ``kfood.schema.RecipeSpec``.
-        words: word vocabulary, index ``i`` has id ``i + 2``; 0 is padding, 1 unknown.
-        ingredients: ingredient vocabulary, likewise.
-        characters: lines of ``vocabulary/characters.txt``: ranges ``first-last`` of code points in hexadecimal.
-    """
-
-    def __init__(
-        self, spec: Mapping[str, Any], words: Sequence[str], ingredients: Sequence[str], characters: Sequence[str]
-    ):
-        self.spec = spec
-        self._words = {token: index + 2 for index, token in enumerate(words)}
-        self._ingredients = {token: index + 2 for index, token in enumerate(ingredients)}
-        ranges = (line.split("-") for line in characters)
-        self._token = re.compile(
-            "[" + "".join(f"\\U{int(first, 16):08x}-\\U{int(last, 16):08x}" for first, last in ranges) + "]+"
-        )
-
-    def tokens(self, text: str) -> list[str]:
-        """The tokens of a text, in order."""
-        if text.isascii():
-            return _ASCII_TOKEN.findall(text.lower())
-        # bytes.lower() lowers ASCII letters only; a lone surrogate survives the way there and back, as a separator.
-        return self._token.findall(text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass"))
-
-    def __call__(self, recipes: Sequence[Mapping[str, Any]], first: int = 0) -> dict[str, np.ndarray]:
-        """Tokenise recipes; lines without a token are skipped, then cut to the spec's limits.
-
-        Args:
-            recipes: as for :meth:`Bundle.encode_recipes`.
-            first: number of the first one, for messages.
-
-        Returns:
-            Name → int32 (``instruction_vectors``: float32) ``[n, ...]``, the inputs of a recipe encoder.
-
-        Raises:
-            ValueError: as :meth:`Bundle.encode_recipes`.
-        """
-        spec, count = self.spec, len(recipes)
-        outputs = {}
-        if spec["title_words"]:
-            outputs["title"] = np.zeros((count, spec["title_words"]), np.int32)
-        outputs["ingredients"] = np.zeros((count, spec["ingredients"], spec["ingredient_words"]), np.int32)
-        if spec["instruction_vectors"]:
-            outputs["instruction_vectors"] = np.zeros(
-                (count, spec["instructions"], spec["instruction_vectors"]), np.float32
-            )
-        else:
-            outputs["instructions"] = np.zeros((count, spec["instructions"], spec["instruction_words"]), np.int32)
-        for row, recipe in enumerate(recipes):
-            where = f"recipe {first + row}"
-            _check_recipe(recipe, where)
-            if "title" in outputs:
-                ids = self._word_ids(recipe.get("title", ""))[: spec["title_words"]]
-                outputs["title"][row, : len(ids)] = ids
-            if spec["ingredient_unit"] == "name":
-                names = (" ".join(self.tokens(name)) for name in recipe.get("ingredients", ()))
-                ids = [self._ingredients.get(name, 1) for name in names if name][: spec["ingredients"]]
-                outputs["ingredients"][row, : len(ids), 0] = ids
-            else:
-                self._fill(outputs["ingredients"][row], recipe.get("ingredients", ()))
-            if "instructions" in outputs:
-                self._fill(outputs["instructions"][row], recipe.get("instructions", ()))
-            else:
-                if "instruction_vectors" not in recipe:
-                    raise ValueError(
-                        f"{where}: expected instruction_vectors (this model reads precomputed sentence vectors, "
-                        f"[] where there are none), received {', '.join(recipe) or 'nothing'}."
-                    )
-                self._fill_vectors(outputs["instruction_vectors"][row], recipe["instruction_vectors"], where)
-            if not any(array[row].any() for array in outputs.values()):
-                raise ValueError(f"{where}: expected at least one word in {' or '.join(outputs)}, received none.")
-        return outputs
-
-    def _word_ids(self, text):
-        return [self._words.get(token, 1) for token in self.tokens(text)]
-
-    def _fill(self, rows, lines):
-        used = 0
-        for line in lines:
-            if used == len(rows):
-                break
-            ids = self._word_ids(line)[: rows.shape[1]]
-            rows[used, : len(ids)] = ids
-            used += bool(ids)
-
-    @staticmethod
-    def _fill_vectors(rows, vectors, where):
-        vectors = np.asarray(vectors, np.float32)
-        if not vectors.size:
-            return
-        if vectors.ndim != 2 or vectors.shape[1] != rows.shape[1]:
-            raise ValueError(
-                f"{where}: expected instruction_vectors [sentences, {rows.shape[1]}], received {list(vectors.shape)}."
-            )
-        rows[: len(vectors)] = vectors[: len(rows)]
 
 
 def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
@@ -593,7 +513,8 @@ def _resample(image, axis, resized, start, size):
     return result
 
 
-def _check_recipe(recipe, where):
+def _recipe(recipe, spec, where):
+    """A recipe as the text encoder takes it: every string valid UTF-8, sentence vectors an array."""
     if not isinstance(recipe, Mapping):
         raise ValueError(
             f"{where}: expected a mapping with {', '.join(RECIPE_KEYS)}, received {type(recipe).__name__}."
@@ -612,6 +533,44 @@ def _check_recipe(recipe, where):
             raise ValueError(
                 f"{where}: expected {key} to be a list of strings, received one with {wrong[0]!r:.60} in it."
             )
+    text: dict[str, Any] = {
+        "title": _utf8(recipe.get("title", "")),
+        **{key: [_utf8(line) for line in recipe.get(key, ())] for key in ("ingredients", "instructions")},
+    }
+    if width := spec["instruction_vectors"]:
+        if "instruction_vectors" not in recipe:
+            raise ValueError(
+                f"{where}: expected instruction_vectors (this model reads precomputed sentence vectors, "
+                f"[] where there are none), received {', '.join(recipe) or 'nothing'}."
+            )
+        vectors = np.asarray(recipe["instruction_vectors"], np.float32)
+        if vectors.size and (vectors.ndim != 2 or vectors.shape[1] != width):
+            raise ValueError(
+                f"{where}: expected instruction_vectors [sentences, {width}], received {list(vectors.shape)}."
+            )
+        text["instruction_vectors"] = vectors.reshape(-1, width)
+    return text
+
+
+def _utf8(text):
+    """A lone surrogate, which JSON can bring, and NUL separate words, as any other sign does."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
+def _lines(text):
+    return [text["title"], *text["ingredients"], *text["instructions"]]
+
+
+def _column(texts, name):
+    """One input of a text encoder: strings [n], or [n, most] with ``""`` where there are fewer; or sentence vectors."""
+    if name == "title":
+        return np.array([text[name] for text in texts], object)
+    most = max(len(text[name]) for text in texts)
+    if name == "instruction_vectors":
+        return np.stack([np.pad(text[name], [(0, most - len(text[name])), (0, 0)]) for text in texts])
+    return np.array([[*text[name], *[""] * (most - len(text[name]))] for text in texts], object).reshape(
+        len(texts), most
+    )
 
 
 def _checked(name, key, array, wanted):

@@ -8,17 +8,19 @@ endpoint                  inputs                                                
 ``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos             the same
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same
                           ``instructions`` string [batch, m], ``""`` where there are fewer
+``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same
+                          apart by a line feed: of one shape, so that a server can batch them
 ``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
                                                                                            [batch, …]
 ========================= ================================================================ ==========================
 
-A ``_bytes`` endpoint exists for each encoder that takes a photo, a ``_text`` endpoint for each one that takes a recipe.
+A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
+takes a recipe (``_lines`` not where it reads precomputed sentence vectors).
 ``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied.
 """
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
@@ -46,9 +48,8 @@ class Endpoint:
     inputs: dict[str, tf.TensorSpec]
     output: str
 
-    @functools.cached_property
-    def concrete(self):
-        """The traced function; its one argument is the dict of inputs."""
+    def trace(self):
+        """The function traced now; its one argument is the dict of inputs."""
         function = tf.function(self.function, input_signature=[self.inputs], autograph=False)
         return function.get_concrete_function()
 
@@ -105,6 +106,8 @@ def raw_endpoints(model, tokenizer: RecipeTokenizer | None) -> dict[str, Endpoin
             endpoint = _bytes_endpoint(f"encode_{name}_bytes", encoder, model.spec)
         elif tokenizer is not None and takes_recipe(inputs, model.spec):
             endpoint = _text_endpoint(f"encode_{name}_text", encoder, tokenizer)
+            if not model.spec.instruction_vectors:
+                endpoints[f"encode_{name}_lines"] = _lines_endpoint(f"encode_{name}_lines", endpoint.function)
         else:
             continue
         endpoints[endpoint.name] = endpoint
@@ -129,6 +132,11 @@ def write_saved_model(
     archive.write_out(str(path), verbose=False)
 
 
+def networks(model) -> list[keras.Model]:
+    """Every encoder, and every decoder's network."""
+    return [*model.encoders.values(), *(decoder.network for decoder in model.decoders.values())]
+
+
 @contextlib.contextmanager
 def portable(model) -> Iterator[None]:
     """While it lasts, recurrent layers are traced without cuDNN, so that the graph runs on any device.
@@ -136,8 +144,7 @@ def portable(model) -> Iterator[None]:
     Raises:
         ValueError: a layer that does not compute in float32.
     """
-    networks = [*model.encoders.values(), *(decoder.network for decoder in model.decoders.values())]
-    layers = [layer for network in networks for layer in network._flatten_layers()]
+    layers = [layer for network in networks(model) for layer in network._flatten_layers()]
     for layer in layers:
         if layer.compute_dtype not in ("float32", None):
             raise ValueError(
@@ -209,5 +216,19 @@ def _text_endpoint(name, encoder, tokenizer):
                 vectors, [None, spec.instructions, spec.instruction_vectors]
             )
         return {"embedding": encoder(tokens, training=False)}
+
+    return Endpoint(name, encode, inputs, "embedding")
+
+
+def _lines_endpoint(name, encode_text):
+    inputs = {
+        key: tf.TensorSpec([None], tf.string, key) for key in (schema.TITLE, schema.INGREDIENTS, schema.INSTRUCTIONS)
+    }
+
+    def encode(inputs):
+        lines = {
+            key: tf.strings.split(inputs[key], "\n").to_tensor("") for key in (schema.INGREDIENTS, schema.INSTRUCTIONS)
+        }
+        return encode_text({schema.TITLE: inputs[schema.TITLE], **lines})
 
     return Endpoint(name, encode, inputs, "embedding")

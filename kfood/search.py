@@ -9,10 +9,14 @@
       items.jsonl       a line an item: id, title, ingredients, instructions
       thumbnails.bin    a small JPEG of each item's photo, one after the other
       offsets.npy       int64 [2, items + 1]: where each line and each thumbnail begins
-      photos.faiss, recipes.faiss    approximate indexes, on request
+      photos.faiss, recipes.faiss    on request, a graph to search in
+      photos.codes.npy, …        or, on request, embeddings in int8 [items, dim] or in bits, uint8 [items, dim / 8]
+      photos.codebook.npy, …     float32 [dim]: what 1 means in each column of int8; above what a bit is 1
 
 Searching needs neither the dataset nor TensorFlow: embeddings are mapped, not loaded, and compared in blocks. The
-search is exact by default; with FAISS's HNSW graph it looks at a part of the gallery only, for galleries of millions.
+search is exact by default. For galleries of millions it first picks candidates, and compares those exactly: with
+FAISS's HNSW graph, which looks at a part of the gallery only; or by int8 or binary codes, a quarter or a 32nd of the
+embeddings, so that a gallery stays in memory that would not fit as it is.
 """
 
 import dataclasses
@@ -30,8 +34,11 @@ import numpy as np
 from kfood import folders
 from kfood.evaluation import exact, metrics
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
+
+Approximate = Literal["hnsw", "int8", "binary"]
+"""Ways to pick candidates."""
 
 Side = Literal["photos", "recipes"]
 SIDES: tuple[Side, ...] = ("photos", "recipes")
@@ -49,6 +56,10 @@ _LEGEND = (
 _BLOCK = 16_384
 _NEIGHBOURS = 32
 _EFFORT = 128
+_CANDIDATES = {"hnsw": (2, 0), "int8": (4, 50), "binary": (20, 500)}
+"""How many are compared exactly: so many times the wanted number, and so many at least."""
+
+_BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 _RECALL_QUERIES = 200
 _RECALL_TOP = 10
 
@@ -153,7 +164,7 @@ def build_index(
     *,
     dataset: Mapping[str, Any],
     splits: Iterable[str],
-    approximate: bool = False,
+    approximate: Approximate | None = None,
     overwrite: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def build_index(
         items: what to index. An item whose recipe has no word that the model reads is left out, and counted.
         dataset: ``name`` and ``fingerprint`` of where the items come from.
         splits: which of its splits.
-        approximate: build FAISS indexes too (needs the extra ``faiss``).
+        approximate: how to pick candidates, with ``"hnsw"`` by FAISS (extra ``faiss``); None: search exactly.
         overwrite: replace ``out`` if it is an index.
         advance: called with the number of items done since the last call.
 
@@ -174,12 +185,15 @@ def build_index(
 
     Raises:
         FileExistsError: ``out`` exists.
-        ModuleNotFoundError: ``approximate`` without FAISS.
-        ValueError: nothing to index.
+        ModuleNotFoundError: ``"hnsw"`` without FAISS.
+        ValueError: nothing to index, or an unknown way to pick candidates.
     """
     out = pathlib.Path(out)
+    if approximate is not None and approximate not in _CANDIDATES:
+        raise ValueError(f"approximate: expected one of {', '.join(_CANDIDATES)}, received {approximate!r}.")
     with folders.whole_folder(out, kind="indexes", marker="index.json", overwrite=overwrite) as part:
-        faiss = _import_faiss() if approximate else None
+        if approximate == "hnsw":
+            _import_faiss()  # or it is missed after all the embedding
         count, without_words, sides = _write_items(part, encoder, items, advance)
         if not count:
             raise ValueError("items: expected at least one with a photo and a recipe, received none.")
@@ -195,8 +209,8 @@ def build_index(
             "without_words": {"count": len(without_words), "first": without_words[:5]},
             "approximate": None,
         }
-        if faiss is not None:
-            description["approximate"] = _write_approximate(part, faiss, encoder.distance, sides)
+        if approximate is not None:
+            description["approximate"] = _write_approximate(part, approximate, encoder.distance, sides)
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         (part / "index.json").write_text(text, encoding="utf-8")
     return description
@@ -240,7 +254,7 @@ class Index:
             sides = [side for side in SIDES if side in description.get("sides", SIDES)]
             needed = [*(f"{side}.npy" for side in sides), "items.jsonl", "thumbnails.bin", "offsets.npy"]
             if description["approximate"]:
-                needed += [f"{side}.faiss" for side in sides]
+                needed += [f"{side}.{end}" for side in sides for end in _ENDINGS[description["approximate"]["method"]]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
         if received != FORMAT:
@@ -315,8 +329,8 @@ class Index:
             raise ValueError(f"top: expected at least 1, received {top}.")
         candidates = None
         if self.description["approximate"]:
-            graph = _import_faiss().read_index(str(self.path / f"{side}.faiss"))
-            candidates = _approximate(graph, query[None], top, self.distance)[0]
+            pick = _picker(self.path, side, self.description["approximate"]["method"], self.distance)
+            candidates = pick(query[None], top)[0]
         rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=candidates)
         return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
 
@@ -604,24 +618,23 @@ def _candidates(query, gallery, distance, top):
     return np.flatnonzero(scores <= threshold + 2 * slack)
 
 
-def _write_approximate(part, faiss, distance, sides):
-    """Build a graph for each side, and measure how much of the exact answer it finds."""
+_ENDINGS = {"hnsw": ["faiss"], "int8": ["codes.npy", "codebook.npy"], "binary": ["codes.npy", "codebook.npy"]}
+
+
+def _write_approximate(part, method, distance, sides):
+    """Write for each side what candidates are picked with, and measure how much of the exact answer it finds."""
     arrays = {side: np.load(part / f"{side}.npy", mmap_mode="r") for side in sides}
     recall = {}
     for side, gallery in arrays.items():
-        graph = faiss.IndexHNSWFlat(
-            gallery.shape[1], _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT if distance == "dot" else faiss.METRIC_L2
-        )
-        graph.hnsw.efConstruction = _EFFORT
-        for start in range(0, len(gallery), _BLOCK):
-            graph.add(_for_faiss(gallery[start : start + _BLOCK], distance))
-        graph.hnsw.efSearch = _EFFORT
-        faiss.write_index(graph, str(part / f"{side}.faiss"))
+        if method == "hnsw":
+            _write_graph(part / f"{side}.faiss", gallery, distance)
+        else:
+            _write_codes(part, side, method, gallery, distance)
         other = arrays.get("recipes" if side == "photos" else "photos", gallery)
         step = max(1, len(other) // _RECALL_QUERIES)
         queries = np.asarray(other[::step][:_RECALL_QUERIES])
         top = min(_RECALL_TOP, len(gallery))
-        found = _approximate(graph, queries, top, distance)
+        found = _picker(part, side, method, distance)(queries, top)
         hits = 0
         for query, candidates in zip(queries, found, strict=True):
             exact, _ = nearest(query, gallery, distance=distance, top=top)
@@ -629,14 +642,73 @@ def _write_approximate(part, faiss, distance, sides):
                 np.intersect1d(exact, nearest(query, gallery, distance=distance, top=top, candidates=candidates)[0])
             )
         recall[side] = hits / (top * len(queries))
-    return {"method": f"faiss HNSW{_NEIGHBOURS}", "top": _RECALL_TOP, "queries": len(queries), "recall": recall}
+    return {"method": method, "top": _RECALL_TOP, "queries": len(queries), "recall": recall}
 
 
-def _approximate(graph, queries, top, distance):
-    """Candidate rows of each query, from a FAISS graph: a list of int64 arrays."""
-    graph.hnsw.efSearch = max(_EFFORT, 2 * top)
-    _, rows = graph.search(_for_faiss(queries, distance), min(2 * top, graph.ntotal))
-    return [row[row >= 0] for row in rows]
+def _write_graph(path, gallery, distance):
+    faiss = _import_faiss()
+    graph = faiss.IndexHNSWFlat(
+        gallery.shape[1], _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT if distance == "dot" else faiss.METRIC_L2
+    )
+    graph.hnsw.efConstruction = _EFFORT
+    for start in range(0, len(gallery), _BLOCK):
+        graph.add(_for_faiss(gallery[start : start + _BLOCK], distance))
+    graph.hnsw.efSearch = _EFFORT
+    faiss.write_index(graph, str(path))
+
+
+def _write_codes(part, side, method, gallery, distance):
+    """Embeddings as int8, the largest of a column at 127, or as bits: above the column's mean."""
+    blocks = range(0, len(gallery), _BLOCK)
+    if method == "int8":
+        largest = [np.abs(_for_faiss(gallery[start : start + _BLOCK], distance)).max(axis=0) for start in blocks]
+        book = np.maximum(np.max(largest, axis=0), 1e-12).astype(np.float32) / 127
+    else:
+        sums = [_for_faiss(gallery[start : start + _BLOCK], distance).sum(axis=0, dtype=np.float64) for start in blocks]
+        book = (np.sum(sums, axis=0) / len(gallery)).astype(np.float32)
+    np.save(part / f"{side}.codebook.npy", book)
+    width, dtype = (gallery.shape[1], np.int8) if method == "int8" else (-(-gallery.shape[1] // 8), np.uint8)
+    codes = np.lib.format.open_memmap(part / f"{side}.codes.npy", "w+", dtype, (len(gallery), width))
+    for start in blocks:
+        codes[start : start + _BLOCK] = _codes(_for_faiss(gallery[start : start + _BLOCK], distance), method, book)
+    codes.flush()
+
+
+def _codes(embeddings, method, book):
+    return np.rint(embeddings / book).astype(np.int8) if method == "int8" else np.packbits(embeddings > book, axis=1)
+
+
+def _picker(path, side, method, distance) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """Opens what an index picks candidates with: (queries float32 [m, dim], wanted) → int64 rows of each query."""
+    times, least = _CANDIDATES[method]
+    if method == "hnsw":
+        graph = _import_faiss().read_index(str(path / f"{side}.faiss"))
+
+        def by_graph(queries, top):
+            graph.hnsw.efSearch = max(_EFFORT, times * top)
+            _, rows = graph.search(_for_faiss(queries, distance), min(times * top, graph.ntotal))
+            return [row[row >= 0] for row in rows]
+
+        return by_graph
+    codes, book = np.load(path / f"{side}.codes.npy", mmap_mode="r"), np.load(path / f"{side}.codebook.npy")
+
+    def by_codes(queries, top):
+        queries, count = _for_faiss(queries, distance), min(max(times * top, least), len(codes))
+        scores = np.empty((len(queries), len(codes)), np.float32)
+        coded = _codes(queries, method, book) if method == "binary" else None
+        for start in range(0, len(codes), _BLOCK):
+            block = codes[start : start + _BLOCK]
+            decoded = block * book if method == "int8" else None
+            for row, query in enumerate(queries):
+                part = (
+                    _scores(query, decoded, distance)
+                    if method == "int8"
+                    else _BITS[block ^ coded[row]].sum(axis=1, dtype=np.int32)
+                )
+                scores[row, start : start + _BLOCK] = part
+        return [np.argpartition(row, count - 1)[:count] for row in scores]
+
+    return by_codes
 
 
 def _for_faiss(embeddings, distance):

@@ -21,7 +21,6 @@ from kfood.export import runtime as kfood_runtime
 from kfood.export.bundle import export_bundle
 from kfood.export.onnx import ConversionError, convert
 from kfood.export.saved_model import Endpoint, portable, tensor_endpoints
-from kfood.layers.recurrent import FinalStates
 
 RECIPES = [
     {"title": "Leek soup", "ingredients": ["2 leeks", "salt"], "instructions": ["Boil the leek.", "!", "Salt"]},
@@ -90,11 +89,11 @@ def test_manifest_describes_the_model_and_every_file(exported):
     on_disk = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert set(manifest["files"]) == on_disk - {"kfood.json"}
     assert set(manifest["endpoints"]) == {
-        *("encode_image", "encode_image_bytes", "encode_recipe", "encode_recipe_text"),
+        *("encode_image", "encode_image_bytes", "encode_recipe", "encode_recipe_text", "encode_recipe_lines"),
         *("decode_picture", "decode_ingredients"),
     }
     errors = [*manifest["parity"]["onnx"].values(), *manifest["parity"]["saved_model"].values()]
-    assert len(errors) == 10
+    assert len(errors) == 13
     assert max(errors) <= 1e-4
     assert set(manifest["parity"]["runtime"]) == {"encode_image_bytes", "encode_recipe_text"}
 
@@ -164,6 +163,12 @@ def test_saved_model_endpoints_by_keyword(exported):
         instructions=padded([recipe["instructions"] for recipe in RECIPES]),
     )["embedding"]
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
+    joined = {
+        name: tf.constant(["\n".join(recipe[name]) for recipe in RECIPES]) for name in ("ingredients", "instructions")
+    }
+    titles = tf.constant([recipe["title"] for recipe in RECIPES])
+    received = signatures["encode_recipe_lines"](title=titles, **joined)["embedding"]
+    np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     received = signatures["encode_image_bytes"](image=tf.constant(photos()))["embedding"]
     np.testing.assert_allclose(received, keras_photos(model, photos()), atol=1e-5)
 
@@ -222,7 +227,7 @@ def test_importing_the_runtime_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["onnx/recipe_encoder.onnx", "vocabulary/words.txt", "vocabulary/characters.txt"])
+@pytest.mark.parametrize("name", ["onnx/recipe_text_encoder.onnx"])
 def test_a_changed_file_is_refused(copied, name):
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -242,7 +247,7 @@ def test_a_damaged_bundle_is_refused_when_opened(copied):
     with pytest.raises(FileNotFoundError, match="expected the file saved_model/1/variables"):
         kfood_runtime.Bundle.open(copied)
     (copied / "kfood.json").write_text('{"format": 99, "files": {}}')
-    with pytest.raises(ValueError, match="expected a bundle of format 2, received format 99; export the run again"):
+    with pytest.raises(ValueError, match="expected a bundle of format 3, received format 99; export the run again"):
         kfood_runtime.Bundle.open(copied)
     (copied / "kfood.json").write_text("[]")
     with pytest.raises(ValueError, match="expected the description of a bundle"):
@@ -356,24 +361,6 @@ def test_the_gate_sees_what_only_edge_rows_show():
     edges = parity.cases(endpoint, parity.encoder_batches(inputs, make_spec())[-1:])
     with pytest.raises(parity.ParityError, match="edge rows"):
         parity.check_network(run, edges, "network", relative=False)
-
-
-def test_final_states_convert_fused_and_exact(rng):
-    """The package's own recurrent layer: two directions, two LSTM nodes, lengths 0 and full included."""
-    x = keras.Input((4, 3), name="x")
-    lengths = keras.Input((), dtype="int32", name="lengths")
-    network = keras.Model({"x": x, "lengths": lengths}, FinalStates(5)(x, lengths))
-    inputs = {
-        "x": tf.TensorSpec([None, 4, 3], tf.float32, "x"),
-        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
-    }
-    endpoint = Endpoint("encode_x", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
-    proto = convert(endpoint)
-    operators = [node.op_type for node in onnx.load_from_string(proto).graph.node]
-    assert (operators.count("LSTM"), operators.count("Loop")) == (2, 0)
-    batch = {"x": rng.normal(size=(5, 4, 3)).astype(np.float32), "lengths": np.array([0, 1, 2, 3, 4], np.int32)}
-    tried = parity.cases(endpoint, [("ragged", batch)])
-    assert parity.check_network(parity.onnx_run(proto), tried, "network", relative=False) < 1e-6
 
 
 @pytest.mark.parametrize(

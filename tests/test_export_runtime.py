@@ -1,34 +1,26 @@
 """The runtime's own preprocessing against the TensorFlow one that models are trained with, and its errors."""
 
 import io
-import itertools
 import json
-import sys
+import types
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_model import INGREDIENTS, WORDS, make_spec
+from export_model import make_model, make_run
 from PIL import Image
 
-from kfood.data import images, text
+from kfood.data import images
 from kfood.export import runtime
-from kfood.export.bundle import token_characters
+from kfood.export.bundle import export_bundle
 
 
 @pytest.fixture(scope="module")
-def characters():
-    return token_characters()
-
-
-def make_tokenizer(spec, characters):
-    fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return runtime.RecipeTokenizer(fields, WORDS, INGREDIENTS, characters)
-
-
-def tensorflow_tokens(strings):
-    return [[token.decode() for token in tokens] for tokens in text.tokenize(tf.constant(strings)).to_list()]
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runtime")
+    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
+    return runtime.Bundle.open(folder / "bundle")
 
 
 def png(pixels):
@@ -37,84 +29,7 @@ def png(pixels):
     return encoded.getvalue()
 
 
-# Tokens
-
-
-def test_every_code_point_is_read_as_in_training(characters):
-    """One by one between two letters: joined to them, or cutting them apart, lowered or not."""
-    tokenizer = make_tokenizer(make_spec(), characters)
-    points = [chr(point) for point in range(1, 0x110000) if not 0xD800 <= point < 0xE000]
-    lines = [" ".join(f"a{c}b" for c in points[start : start + 500]) for start in range(0, len(points), 500)]
-    for line, expected in zip(lines, tensorflow_tokens(lines), strict=True):
-        assert tokenizer.tokens(line) == expected
-
-
-def test_characters_are_ranges_in_order(characters):
-    ranges = [[int(point, 16) for point in line.split("-")] for line in characters]
-    assert ranges[:3] == [[0x30, 0x39], [0x41, 0x5A], [0x61, 0x7A]]
-    flat = [point for pair in ranges for point in pair]
-    assert flat == sorted(flat)
-    assert all(later[0] > earlier[1] + 1 for earlier, later in itertools.pairwise(ranges))  # none left to join
-
-
-def fuzzed_strings(rng, count):
-    pools = [
-        "abcXYZ019 _-'\"!\t",
-        "ÀÉßñøĐİıſKÅ",
-        "е́ёЖ",
-        "日本語カナ한글",
-        "שלוםمرحبا",
-        "😀👩‍🍳🇮🇹",
-        "½²Ⅷ①٣",
-        "e\u0301\u0308\u200d\u200b\u2028\x01\x1f\x7f\x85",
-        "𝒜𐐀𠀀",
-        *WORDS,
-    ]
-    letters = [list(pool) for pool in pools]
-    strings = []
-    for _ in range(count):
-        chosen = [letters[i] for i in rng.integers(0, len(letters), 3)]
-        strings.append("".join(rng.choice(chosen[i % 3]) for i in range(rng.integers(0, 25))))
-    return strings
-
-
-def test_fuzzed_strings_give_the_same_tokens(rng, characters):
-    tokenizer = make_tokenizer(make_spec(), characters)
-    strings = [*fuzzed_strings(rng, 3000), "", " ", "A" * 1_000_000, "é, " * 300_000]
-    received = [tokenizer.tokens(string) for string in strings]
-    assert received == tensorflow_tokens(strings)
-
-
-def test_a_lone_surrogate_separates(characters):
-    """It cannot be encoded for TensorFlow; JSON can bring it."""
-    assert make_tokenizer(make_spec(), characters).tokens(json.loads('"A\\ud800B"')) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"title_words": 0}, {"ingredient_unit": "name", "ingredient_words": 1}, {"ingredients": 1, "instructions": 1}],
-)
-def test_recipes_give_the_same_ids(rng, characters, changes):
-    spec = make_spec(**changes)
-    strings = [*fuzzed_strings(rng, 300), *WORDS * 10, *INGREDIENTS * 20, "Red\tONION", "---"]
-
-    def lines(most):
-        return [str(line) for line in rng.choice(np.array(strings, object), rng.integers(0, most))]
-
-    recipes = [
-        {"title": str(rng.choice(strings)), "ingredients": [*lines(9), "salt"], "instructions": lines(7)}
-        for _ in range(100)
-    ]
-    received = make_tokenizer(spec, characters)(recipes)
-    expected = text.RecipeTokenizer(spec, WORDS, INGREDIENTS)(
-        tf.constant([recipe["title"] for recipe in recipes]),
-        tf.ragged.constant([recipe["ingredients"] for recipe in recipes], dtype=tf.string),
-        tf.ragged.constant([recipe["instructions"] for recipe in recipes], dtype=tf.string),
-    )
-    assert set(received) == set(expected) == set(spec.recipe_inputs())
-    for name, ids in expected.items():
-        np.testing.assert_array_equal(received[name], ids, err_msg=name)
-        assert received[name].dtype == np.int32
+# Recipes
 
 
 @pytest.mark.parametrize(
@@ -132,9 +47,31 @@ def test_recipes_give_the_same_ids(rng, characters, changes):
         (["salt"], "recipe 7: expected a mapping with title.* received list"),
     ],
 )
-def test_wrong_recipes_are_named(characters, recipe, message):
+def test_wrong_recipes_are_named(bundle, recipe, message):
+    good = {"title": "salt"}
     with pytest.raises(ValueError, match=message):
-        make_tokenizer(make_spec(), characters)([recipe], first=7)
+        bundle.encode_recipes([*[good] * 7, recipe], batch_size=3)
+
+
+def test_a_lone_surrogate_and_nul_separate(bundle):
+    """JSON can bring both; neither can be given to onnxruntime."""
+    odd = [{"title": json.loads('"leek\\ud800soup"')}, {"title": "leek\0soup"}]
+    np.testing.assert_array_equal(bundle.encode_recipes(odd), bundle.encode_recipes([{"title": "leek soup"}] * 2))
+
+
+def test_a_long_line_is_encoded_by_itself(bundle, monkeypatch):
+    recipes = [{"title": "salt"}, {"title": "leek", "ingredients": ["onion " * 100]}, {"title": "soup"}]
+    expected = bundle.encode_recipes(recipes)
+    seen, run = [], bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).run
+    counted = types.SimpleNamespace(
+        run=lambda names, inputs: (seen.append(len(inputs["title"])), run(names, inputs))[1]
+    )
+    monkeypatch.setattr(bundle, "_session", lambda file: counted)
+    monkeypatch.setattr(runtime, "LONG_LINE", 100)
+    np.testing.assert_allclose(bundle.encode_recipes(recipes), expected, atol=1e-6)
+    assert seen == [1, 1, 1]
+    with pytest.raises(ValueError, match="recipe 4: expected at least one word"):
+        bundle.encode_recipes([*recipes, {"title": "soup"}, {"title": "?"}])
 
 
 # Photos
@@ -236,24 +173,9 @@ def test_distances_by_hand():
     a, b = np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [6.0, 8.0], [-4.0, 3.0]])
 
     def distances(name):
-        manifest = {"model": "m", "embedding_size": 2, "distance": name, "spec": {}}
-        return runtime.Bundle(None, manifest, "", (), 0).distances(a, b)
+        manifest = {"model": "m", "embedding_size": 2, "distance": name, "spec": {}, "encoders": {}}
+        return runtime.Bundle(None, manifest, "", (), 0, "float32").distances(a, b)
 
     np.testing.assert_allclose(distances("euclidean"), [[5, 5, np.sqrt(50)]], rtol=1e-6)
     np.testing.assert_allclose(distances("cosine"), [[1, 0, 1]], atol=1e-6)
     np.testing.assert_allclose(distances("dot"), [[0, -50, 0]])
-
-
-def test_regular_expression_needs_no_newer_python(characters):
-    """Letters newer than this Python's own tables are letters all the same."""
-    import unicodedata
-
-    new = [
-        chr(first)
-        for first, last in ([int(point, 16) for point in line.split("-")] for line in characters)
-        for first in range(first, last + 1)
-        if unicodedata.category(chr(first)) == "Cn"
-    ]
-    if not new:
-        pytest.skip(f"Python {sys.version_info[:2]} knows every character that TensorFlow does")
-    assert make_tokenizer(make_spec(), characters).tokens(f"x{new[0]} {new[-1]}") == [f"x{new[0]}", new[-1]]

@@ -104,10 +104,12 @@ def test_candidates_limit_the_answer():
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
-def test_faiss_finds_nearly_all(rng, tmp_path, distance):
-    pytest.importorskip("faiss")
+@pytest.mark.parametrize("method", ["hnsw", "int8"])
+def test_candidates_hold_nearly_all(rng, tmp_path, distance, method):
+    if method == "hnsw":
+        pytest.importorskip("faiss")
     encoder = Encoder(distance=distance)
-    description = build(tmp_path / "index", rng.uniform(size=(400, 3)), encoder, approximate=True)
+    description = build(tmp_path / "index", rng.uniform(size=(400, 3)), encoder, approximate=method)
     assert min(description["approximate"]["recall"].values()) >= 0.95
     index = search.Index.open(tmp_path / "index")
     found = 0
@@ -118,6 +120,30 @@ def test_faiss_finds_nearly_all(rng, tmp_path, distance):
             assert result.distance == pytest.approx(expected[int(result.id[2:])], abs=1e-9)
         found += sum(result.distance <= np.sort(expected)[4] + 1e-12 for result in results)
     assert found >= 95
+
+
+@pytest.mark.parametrize("method", ["int8", "binary"])
+def test_codes_pick_what_lies_near(rng, tmp_path, method, monkeypatch):
+    """A hundred candidates of four thousand, in several blocks: a wrong code or row finds a fortieth."""
+    monkeypatch.setitem(search._CANDIDATES, method, (1, 100))
+    monkeypatch.setattr(search, "_BLOCK", 512)
+    # Of few dimensions in many, or all would be about equally far.
+    gallery = (rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 61)) * np.linspace(0.2, 2, 61) + 3).astype(np.float32)
+    np.save(tmp_path / "photos.npy", gallery)
+    search._write_codes(tmp_path, "photos", method, gallery, "euclidean")
+    codes = np.load(tmp_path / "photos.codes.npy")
+    assert (codes.dtype, codes.shape) == {"int8": (np.int8, (4000, 61)), "binary": (np.uint8, (4000, 8))}[method]
+    queries = gallery[[7, 3999]] + rng.normal(size=(2, 61)).astype(np.float32) * 0.01
+    for query, picked in zip(queries, search._picker(tmp_path, "photos", method, "euclidean")(queries, 5), strict=True):
+        assert len(np.unique(picked)) == 100
+        nearest = np.argsort(np.linalg.norm(gallery - query, axis=1))[:10]
+        assert nearest[0] in picked
+        assert np.isin(nearest, picked).mean() > {"int8": 0.95, "binary": 0.6}[method]
+
+
+def test_unknown_ways_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="approximate: expected one of hnsw, int8, binary, received 'pq'"):
+        build(tmp_path / "index", approximate="pq")
 
 
 def test_index_holds_what_search_shows(tmp_path):
@@ -262,13 +288,11 @@ class FakeBundle(Encoder):
     def __init__(self):
         super().__init__()
         self.spec = {"instruction_vectors": 0, "title_words": 8}
-        self.tokenizer = self
-
-    def tokens(self, text):
-        return text.split()
 
     def encode_recipes(self, recipes):
         self.asked = recipes
+        if recipes[0].get("title") == "  ":
+            raise ValueError("recipe 0: expected at least one word in title, received none.")
         if "name" in recipes[0]:
             raise ValueError("recipe 0: expected the keys title, received name.")
         return np.array([[0, 1, 0, 1]], np.float32)

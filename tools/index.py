@@ -2,7 +2,7 @@
 
 Examples:
     kfood index BUNDLE --data DATA --out INDEX
-    kfood index BUNDLE --data DATA --out INDEX --split all --approximate
+    kfood index BUNDLE --data DATA --out INDEX --split all --approximate hnsw
 """
 
 import dataclasses
@@ -30,8 +30,9 @@ class Index:
     """Index to make."""
     split: Literal["train", "val", "test", "all"] = "test"
     """Which recipes, or photos, to index."""
-    approximate: bool = False
-    """Search with FAISS's HNSW graph (extra `faiss`), for galleries of millions; its recall is printed."""
+    approximate: Literal["hnsw", "int8", "binary"] | None = None
+    """For galleries of millions: pick candidates with FAISS's HNSW graph (extra `faiss`), or by codes of a quarter or a
+    32nd of the size, and compare those exactly; what it finds of the exact answer is printed."""
     threads: int = 0
     """Threads of onnxruntime; 0 lets it choose."""
     overwrite: bool = False

@@ -105,10 +105,12 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
         photo = decode_photo(args.image)
         return bundle.encode_images([photo])[0], photo, args.image.name
     if args.text is not None:
-        if not bundle.tokenizer.tokens(args.text):
-            raise ValueError(f"--text: expected at least one word, received {args.text!r}.")
         recipe = text_as_recipe(args.text, bundle.spec)
-        return bundle.encode_recipes([recipe])[0], args.text, f"“{args.text}”"
+        try:
+            embedding = bundle.encode_recipes([recipe])[0]
+        except ValueError as error:
+            raise ValueError(f"--text: expected at least one word, received {args.text!r}.") from error
+        return embedding, args.text, f"“{args.text}”"
     assert args.recipe
     recipe = read_recipe(args.recipe)
     try:

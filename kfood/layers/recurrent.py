@@ -54,11 +54,15 @@ class FinalStates(keras.layers.Layer):
 
     Padding is on the right, so the forward state after ``length`` steps has seen no padding; for the backward
     direction each sequence is reversed within its own length first. No step is masked: the recurrence runs as one
-    fused operation where the backend has one, and becomes a single ``LSTM`` node in ONNX.
+    fused operation where the backend has one.
 
     Args:
         units: size of a state.
         bidirectional: whether to append the state of the backward direction.
+
+    Attributes:
+        stand_in: None, or what computes the same from (inputs, lengths): an export to a format with recurrences of its
+            own traces it in place of the cells.
 
     Call arguments:
         inputs: float ``[batch, steps, d]``.
@@ -71,6 +75,7 @@ class FinalStates(keras.layers.Layer):
     def __init__(self, units, bidirectional=True, **kwargs):
         super().__init__(**kwargs)
         self.units = units
+        self.stand_in = None
         self.bidirectional = bidirectional
         self.forward_cell = keras.layers.LSTM(units, return_sequences=True, name="forward")
         self.backward_cell = keras.layers.LSTM(units, return_sequences=True, name="backward") if bidirectional else None
@@ -84,6 +89,8 @@ class FinalStates(keras.layers.Layer):
 
     def call(self, inputs, lengths):
         """See the class."""
+        if self.stand_in is not None:
+            return self.stand_in(inputs, lengths)
         # One at the last step, nowhere for length 0. Not one_hot: in ONNX it counts -1 from the end.
         last = ops.equal(ops.arange(inputs.shape[1], dtype="int32")[None, :], lengths[:, None] - 1)
         last = ops.cast(last, inputs.dtype)[:, :, None]
@@ -112,6 +119,9 @@ class HiddenStates(keras.layers.Layer):
         units: size of a state, both directions together; even.
         start_range: kernels start uniform in ± this; 0: as Keras starts a GRU.
 
+    Attributes:
+        stand_in: as of :class:`FinalStates`.
+
     Call arguments:
         inputs: float ``[batch, steps, d]``.
         lengths: int ``[batch]``.
@@ -125,6 +135,7 @@ class HiddenStates(keras.layers.Layer):
         if units % 2:
             raise ValueError(f"units: expected an even number, half a direction, received {units}.")
         self.units = units
+        self.stand_in = None
         self.start_range = start_range
         self.forward_cell, self.backward_cell = (
             keras.layers.GRU(units // 2, return_sequences=True, name=name, **gru_start(start_range))
@@ -139,6 +150,8 @@ class HiddenStates(keras.layers.Layer):
 
     def call(self, inputs, lengths):
         """See the class."""
+        if self.stand_in is not None:
+            return self.stand_in(inputs, lengths)
         backward = reverse(self.backward_cell(reverse(inputs, lengths)), lengths)
         states = ops.concatenate([self.forward_cell(inputs), backward], axis=-1)
         return states * present(lengths, inputs.shape[1], states.dtype)[:, :, None]

@@ -1,0 +1,336 @@
+"""What stands before an encoder in an ONNX file: strings → tokens, and pixels → the picture that was trained on.
+
+Both are written with operators of stock onnxruntime, and compute what :mod:`kfood.data.text` and
+:func:`kfood.data.images.evaluation_transform` compute:
+
+=========================== ============================================== ============================================
+file                        inputs                                         outputs
+=========================== ============================================== ============================================
+``<e>_text_encoder.onnx``   ``title`` string [batch], ``ingredients``      ``embedding``; ``words`` int64 [batch]: how
+                            string [batch, n], ``instructions`` string     many tokens were read, 0 where the embedding
+                            [batch, m], ``""`` where there are fewer       says nothing
+``<e>_pixels_encoder.onnx`` ``image`` uint8 [batch, height, width, 3]      ``embedding``
+=========================== ============================================== ============================================
+
+**Text.** ``StringNormalizer`` lowers ASCII letters, ``Tokenizer`` finds tokens, ``LabelEncoder`` looks them up. The
+tokens' characters are written into its expression one range after the other: ``\\p{L}`` means the Unicode version of
+whoever reads it, and onnxruntime's is not TensorFlow's. ``Tokenizer`` pads to the longest of all lines, so memory goes
+by lines times words of the longest: a service has to bound the length of what it accepts.
+
+A clean ingredient name is several tokens, and no operator joins strings: the names are a trie, walked with one
+``LabelEncoder`` a level, whose keys are ``node * tokens + token``.
+
+**Pixels.** Resizing along one axis is a product with a matrix ``[size, side]`` of triangle weights, computed in the
+graph from the sides that it meets, in float64. So it is antialiased as in training (``Resize`` is not, before opset 18)
+and computes the crop's pixels only.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+from kfood import schema
+from kfood.data import images, text
+from kfood.export.onnx import OPSET
+
+WORDS = "words"
+"""Second output of a text encoder."""
+
+_LAST_CODE_POINT = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+
+_FAR = 1 << 40
+"""Put before the lines without a token, so that they come after all others."""
+
+
+def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequence[str]) -> onnx.ModelProto:
+    """The graph from strings to what a recipe encoder receives, vocabulary inside.
+
+    Args:
+        spec: shapes.
+        words: word vocabulary, index ``i`` has id ``i + 2``.
+        ingredients: ingredient vocabulary, likewise.
+
+    Returns:
+        ``title``, ``ingredients``, ``instructions`` (or ``instruction_vectors`` float32 [batch, m, width]) → the
+        spec's recipe inputs, and ``words``.
+    """
+    graph = _Graph()
+    expression = f"[{''.join(token_characters())}]+"
+    word_ids = {"": schema.PADDING_ID} | _ids(words)
+
+    def tokens(strings, most):
+        """String [n] → string [n, 0 … most]."""
+        lowered = graph.node("StringNormalizer", strings, case_change_action="LOWER", locale="C")
+        attributes = {"mark": 0, "pad_value": "", "mincharnum": 1, "tokenexp": expression}
+        return graph.slice(graph.node("Tokenizer", lowered, domain="com.microsoft", **attributes), 1, 0, most)
+
+    def padded_ids(strings, most):
+        """String [n] → int64 [n, most]."""
+        ids = graph.lookup(tokens(strings, most), word_ids, schema.UNKNOWN_ID)
+        missing = graph.expand(0, graph.concat(graph.size(ids, 0), graph.constant([most])))
+        return graph.slice(graph.concat(ids, missing, axis=1), 1, 0, most)
+
+    def name_ids(strings):
+        """String [n] → int64 [n, 1]."""
+        names = [name for name in ingredients if text_is_normal(name)]
+        split = [name.split(" ") for name in names]
+        depth = max(map(len, split), default=0)
+        known = {
+            token: index for index, token in enumerate(dict.fromkeys(token for name in split for token in name), 1)
+        }
+        levels: list[dict[int, int]] = [{} for _ in range(depth)]
+        ends, nodes, width = {}, 1, len(known) + 2  # the last token is any other
+        for name, parts in zip(names, split, strict=True):
+            node = 1
+            for level, token in zip(levels, parts, strict=False):
+                key = node * width + known[token]
+                if key not in level:
+                    nodes += 1
+                    level[key] = nodes
+                node = level[key]
+            ends[node] = _ids(ingredients)[name]
+        found = graph.lookup(tokens(strings, depth + 1), {"": 0} | known, width - 1)
+        missing = graph.expand(0, graph.concat(graph.size(found, 0), graph.constant([depth + 1])))
+        found = graph.concat(found, missing, axis=1)
+        node = graph.expand(1, graph.concat(graph.size(found, 0), graph.constant([1])))
+        for position in range(depth + 1):
+            token = graph.slice(found, 1, position, position + 1)
+            key = graph.node("Add", graph.node("Mul", node, graph.constant(width)), token)
+            # A name longer than all of the vocabulary leaves the trie with its last token.
+            level = levels[position] if position < depth else {}
+            after = graph.lookup(key, level or {-1: 0}, 0)
+            node = graph.node("Where", graph.node("Equal", token, graph.constant(0)), node, after)
+        ids = graph.lookup(node, ends or {-1: 0}, schema.UNKNOWN_ID)
+        nothing = graph.node("Equal", graph.slice(found, 1, 0, 1), graph.constant(0))
+        return graph.node("Where", nothing, graph.constant(schema.PADDING_ID), ids)
+
+    def lines(strings, most, width, ids_of):
+        """String [batch, n] → int64 [batch, most, width], lines without a token left out."""
+        batch = graph.size(strings, 0)
+        # One empty line more: there is then at least one.
+        empty = graph.expand("", graph.concat(batch, graph.constant([1])))
+        strings = graph.concat(strings, empty, axis=1)
+        count = graph.size(strings, 1)
+        ids = ids_of(graph.node("Reshape", strings, graph.constant([-1])))
+        ids = graph.node("Reshape", ids, graph.concat(batch, count, graph.constant([width])))
+        ids = graph.concat(ids, graph.expand(0, graph.concat(batch, graph.constant([most, width]))), axis=1)
+        blank = graph.node("Equal", graph.node("ReduceMax", ids, axes=[2], keepdims=0), graph.constant(0))
+        total = graph.node("Squeeze", graph.size(ids, 1))
+        order = graph.node("Range", graph.constant(0), total, graph.constant(1))
+        order = graph.node("Add", order, graph.node("Where", blank, graph.constant(_FAR), graph.constant(0)))
+        _, rows = graph.nodes("TopK", order, graph.constant([most]), outputs=2, axis=1, largest=0)
+        rows = graph.node("Unsqueeze", rows, graph.constant([2]))
+        return graph.node("GatherND", ids, rows, batch_dims=1)
+
+    graph.input(schema.TITLE, TensorProto.STRING, ["batch"])
+    graph.input(schema.INGREDIENTS, TensorProto.STRING, ["batch", "ingredient_lines"])
+    ready: dict[str, str] = {}
+    if spec.title_words:
+        ready[schema.TITLE] = padded_ids(schema.TITLE, spec.title_words)
+    width = spec.ingredient_words
+    by_name = spec.ingredient_unit == "name"
+    ready[schema.INGREDIENTS] = lines(
+        schema.INGREDIENTS, spec.ingredients, width, name_ids if by_name else lambda strings: padded_ids(strings, width)
+    )
+    if spec.instruction_vectors:
+        shape = ["batch", "sentences", spec.instruction_vectors]
+        vectors = graph.input(schema.INSTRUCTION_VECTORS, TensorProto.FLOAT, shape)
+        wanted = [spec.instructions, spec.instruction_vectors]
+        missing = graph.expand(np.float32(0), graph.concat(graph.size(vectors, 0), graph.constant(wanted)))
+        vectors = graph.slice(graph.concat(vectors, missing, axis=1), 1, 0, spec.instructions)
+        ready[schema.INSTRUCTION_VECTORS] = vectors
+    else:
+        graph.input(schema.INSTRUCTIONS, TensorProto.STRING, ["batch", "instruction_lines"])
+        width = spec.instruction_words
+        ready[schema.INSTRUCTIONS] = lines(
+            schema.INSTRUCTIONS, spec.instructions, width, lambda strings: padded_ids(strings, width)
+        )
+    counts = []
+    for name, (shape, dtype) in spec.recipe_inputs().items():
+        zero = graph.constant(np.float32(0) if dtype == "float32" else 0)
+        read = graph.node("Cast", graph.node("Not", graph.node("Equal", ready[name], zero)), to=TensorProto.INT64)
+        axes = graph.constant(list(range(1, len(shape) + 1)))
+        counts.append(graph.node("ReduceSum", read, axes, keepdims=0))
+        kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.INT32
+        graph.output(f"{name}_tokens", graph.node("Cast", ready[name], to=kind), kind, ["batch", *shape])
+    graph.output(WORDS, _total(graph, counts), TensorProto.INT64, ["batch"])
+    return graph.model("text")
+
+
+def pixels_picture(size: int) -> onnx.ModelProto:
+    """The graph from photos of any size, all of one size in a batch, to what an image encoder receives.
+
+    Args:
+        size: side of the picture, pixels.
+
+    Returns:
+        ``image`` uint8 [batch, height, width, 3] → ``image_picture`` float32 [batch, size, size, 3] in [0, 255].
+    """
+    graph = _Graph()
+    pixels = graph.input(schema.IMAGE, TensorProto.UINT8, ["batch", "height", "width", 3])
+    batch, height, width = (graph.size(pixels, axis) for axis in range(3))
+    short = graph.node("Min", height, width)
+    target = images.resized_short_side(size)
+
+    def weights(side):
+        """Int64 [1] → float32 [size, side], the rows' sums 1: each row the triangle around its pixel's centre."""
+        doubled = graph.node("Mul", graph.node("Mul", side, graph.constant([2])), graph.constant([target]))
+        resized = graph.node("Div", graph.node("Add", doubled, short), graph.node("Mul", short, graph.constant([2])))
+        start = graph.node("Div", graph.node("Sub", resized, graph.constant([size])), graph.constant([2]))
+        side_, resized, start = (graph.node("Cast", n, to=TensorProto.DOUBLE) for n in (side, resized, start))
+        scale = graph.node("Div", side_, resized)
+        reach = graph.node("Max", scale, graph.constant([1.0]))
+        middles = graph.constant(np.arange(size)[:, None] + 0.5)
+        centres = graph.node("Mul", graph.node("Add", middles, start), scale)
+        sources = graph.node("Range", graph.constant(0), graph.node("Squeeze", side), graph.constant(1))
+        sources = graph.node("Add", graph.node("Cast", sources, to=TensorProto.DOUBLE), graph.constant([0.5]))
+        away = graph.node("Div", graph.node("Abs", graph.node("Sub", sources, centres)), reach)
+        triangle = graph.node("Max", graph.node("Sub", graph.constant([1.0]), away), graph.constant([0.0]))
+        total = graph.node("ReduceSum", triangle, graph.constant([1]), keepdims=1)
+        return graph.node("Cast", graph.node("Div", triangle, total), to=TensorProto.FLOAT)
+
+    image = graph.node("Cast", pixels, to=TensorProto.FLOAT)
+    rows = graph.node("Reshape", image, graph.concat(batch, height, graph.constant([-1])))
+    rows = graph.node("MatMul", weights(height), rows)
+    rows = graph.node("Reshape", rows, graph.concat(batch, graph.constant([size]), width, graph.constant([3])))
+    columns = graph.node("Transpose", weights(width), perm=[1, 0])
+    picture = graph.node("MatMul", graph.node("Transpose", rows, perm=[0, 1, 3, 2]), columns)
+    picture = graph.node("Transpose", picture, perm=[0, 1, 3, 2])
+    # The weights' sum is 1 up to rounding.
+    picture = graph.node("Min", picture, graph.constant(np.float32(255)))
+    graph.output(f"{schema.IMAGE}_picture", picture, TensorProto.FLOAT, ["batch", size, size, 3])
+    return graph.model("pixels")
+
+
+def before(front: onnx.ModelProto, encoder: bytes) -> bytes:
+    """One model out of a graph made here and an encoder that takes what it gives.
+
+    Args:
+        front: of :func:`text_tokens` or :func:`pixels_picture`.
+        encoder: of :func:`kfood.export.onnx.convert`, or quantised.
+
+    Returns:
+        A serialized model that passed ``onnx.checker``; its outputs are the encoder's, then what of the front's the
+        encoder does not take.
+    """
+    model = onnx.load_from_string(encoder)
+    wanted = [value.name for value in model.graph.input]
+    # By order: both follow the spec.
+    io_map = [(value.name, name) for value, name in zip(front.graph.output, wanted, strict=False)]
+    domains = {opset.domain: opset for opset in (*model.opset_import, *front.opset_import)}
+    for part in (model, front):
+        part.ir_version = max(model.ir_version, front.ir_version)
+        del part.opset_import[:]
+        part.opset_import.extend(domains.values())
+    prefixed = onnx.compose.add_prefix(model, "encoder/", rename_inputs=True, rename_outputs=False)
+    front = onnx.compose.add_prefix(front, "before/", rename_inputs=False, rename_outputs=False)
+    outputs = [value.name for value in (*model.graph.output, *front.graph.output[len(wanted) :])]
+    merged = onnx.compose.merge_models(
+        front, prefixed, [(given, f"encoder/{name}") for given, name in io_map], outputs=outputs
+    )
+    ordered = [next(value for value in merged.graph.output if value.name == name) for name in outputs]
+    del merged.graph.output[:]
+    merged.graph.output.extend(ordered)
+    onnx.checker.check_model(merged)
+    return merged.SerializeToString()
+
+
+@functools.cache
+def token_characters() -> list[str]:
+    """The characters that make a token, as ranges ``\\x{first}-\\x{last}`` of RE2, asked of TensorFlow itself."""
+    points = [point for point in range(_LAST_CODE_POINT + 1) if point not in _SURROGATES]
+    matches = tf.strings.regex_full_match(tf.constant([chr(point) for point in points]), text.TOKEN_PATTERN).numpy()
+    letters = np.array(points)[matches]
+    ends = np.flatnonzero(np.diff(letters) != 1)
+    firsts, lasts = letters[[0, *(ends + 1)]], letters[[*ends, len(letters) - 1]]
+    return [f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in zip(firsts, lasts, strict=True)]
+
+
+def text_is_normal(name: str) -> bool:
+    """Whether a name is in the vocabulary's form, and so can be found at all."""
+    return bool(name) and text.normalize([name]).numpy()[0].decode() == name
+
+
+def _ids(tokens):
+    return {token: index for index, token in enumerate(tokens, schema.FIRST_TOKEN_ID)}
+
+
+def _total(graph, counts):
+    total = counts[0]
+    for count in counts[1:]:
+        total = graph.node("Add", total, count)
+    return total
+
+
+class _Graph:
+    """Nodes and constants in order, names made up."""
+
+    def __init__(self):
+        self._nodes, self._constants, self._inputs, self._outputs = [], [], [], []
+
+    def nodes(self, operator: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> list[str]:
+        """Adds a node; returns the names of its outputs."""
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        names = [f"{name}:{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, names, name, domain=domain, **attributes))
+        return names
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node of one output; returns its name."""
+        return self.nodes(operator, *inputs, **attributes)[0]
+
+    def constant(self, value: Any) -> str:
+        """Adds a constant: integers as int64, floats as float64, or an array as it is."""
+        array = np.array(value, object) if isinstance(value, str) else np.asarray(value)
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def input(self, name: str, kind: int, shape: list) -> str:
+        """Adds an input; returns its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name: str, value: str, kind: int, shape: list) -> None:
+        """Makes a value an output under another name."""
+        self._nodes.append(helper.make_node("Identity", [value], [name], f"output_{name}"))
+        self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def size(self, value: str, axis: int) -> str:
+        """Int64 [1]."""
+        return self.node("Shape", value, start=axis, end=axis + 1)
+
+    def slice(self, value: str, axis: int, start: int, end: int) -> str:
+        """``value[start:end]`` along an axis."""
+        return self.node("Slice", value, *(self.constant([number]) for number in (start, end, axis)))
+
+    def concat(self, *values: str, axis: int = 0) -> str:
+        """Values one after the other."""
+        return self.node("Concat", *values, axis=axis)
+
+    def expand(self, value: Any, shape: str) -> str:
+        """A constant repeated to a shape."""
+        return self.node("Expand", self.constant(value), shape)
+
+    def lookup(self, values: str, table: dict, default: int) -> str:
+        """Strings or int64 → int64."""
+        keys = "keys_strings" if isinstance(next(iter(table)), str) else "keys_int64s"
+        attributes = {keys: list(table), "values_int64s": list(table.values()), "default_int64": default}
+        return self.node("LabelEncoder", values, domain="ai.onnx.ml", **attributes)
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """The graph as a model."""
+        opsets = {"": OPSET, "ai.onnx.ml": 2, "com.microsoft": 1}
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
+        return helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid(domain, version) for domain, version in opsets.items()],
+            ir_version=8,
+            producer_name="kfood",
+        )

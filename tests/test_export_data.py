@@ -1,0 +1,157 @@
+"""What an export makes of a dataset's examples: precisions, warm-up requests; and the same from Node.js."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kfood.data.dataset import open_dataset
+from kfood.export import precision, runtime
+from kfood.export.bundle import export_bundle
+from kfood.models import load_run
+
+NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, kitchen, tmp_path_factory):
+    """(bundle folder, manifest) of a small ACME, with examples of the kitchen."""
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    return out, export_bundle(load_run(tiny_run), tiny_run, out, data=open_dataset(kitchen))
+
+
+@pytest.mark.slow
+def test_kept_precisions_are_files_that_encode(exported, kitchen):
+    out, manifest = exported
+    recipes = [{"title": "Soup", "ingredients": ["leek"], "instructions": ["Boil the leek."]}]
+    expected = runtime.Bundle.open(out).encode_recipes(recipes)
+    card = (out / "card.md").read_text()
+    for name, figures in manifest["measured"]["encoders"].items():
+        reference = figures["float32"]["recall"]
+        for other in precision.PRECISIONS:
+            lost = max(reference[way]["R@10"] - figures[other]["recall"][way]["R@10"] for way in reference)
+            assert figures[other]["kept"] == (lost < 0.01) == (other in manifest["encoders"][name]["precisions"])
+            assert figures[other]["bytes"] < figures["float32"]["bytes"]
+        assert f"| {name} | int8 |" in card
+    assert manifest["measured"]["encoders"]["image"]["pixels"]["top1_agreement"] >= 0.99
+    assert "float16" in manifest["encoders"]["recipe"]["precisions"]
+    bundle = runtime.Bundle.open(out, precision="float16")
+    assert bundle.precisions["recipe"] == "float16"
+    received = bundle.encode_recipes(recipes)
+    assert 0 < np.abs(received - expected).max() < 0.01
+    with pytest.raises(ValueError, match=r"expected a precision among float32, .*float16.*, received 'int4'"):
+        runtime.Bundle.open(out, precision="int4")
+
+
+@pytest.mark.slow
+def test_the_saved_model_serves_without_kfood(exported, tmp_path):
+    """From a folder that has nothing but the file that asks; importing kfood or keras fails there."""
+    pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api absent: pip install 'kfood[serving]'")
+    from kfood.export import replay
+
+    shutil.copy(replay.__file__, tmp_path)
+    path = exported[0] / "saved_model" / "1"
+    program = f"""
+import sys
+sys.modules["kfood"] = None
+import json, replay
+print(json.dumps(replay.replay({str(path)!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    asked = json.loads(done.stdout.splitlines()[-1])
+    assert set(asked) == set(exported[1]["endpoints"])
+    assert max(asked.values()) < 1e-3  # of a picture's range of 255
+    config = (exported[0] / "serving" / "models.config").read_text()
+    assert 'base_path: "/models/acme"' in config
+    # A wrong answer is seen.
+    damaged = shutil.copytree(path, tmp_path / "1")
+    file = damaged / "assets.extra" / "tf_serving_warmup_requests"
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    (first, *_) = (record.numpy() for record in tf.data.TFRecordDataset(str(file)))
+    log = prediction_log_pb2.PredictionLog.FromString(first)
+    output = log.predict_log.response.outputs["embedding"]
+    output.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(output) + 0.01))
+    with tf.io.TFRecordWriter(str(file)) as records:
+        records.write(log.SerializeToString())
+    with pytest.raises(ValueError, match=r"expected the recorded embedding, received one that differs by 0\.01"):
+        replay.replay(str(damaged))
+
+
+@pytest.mark.slow
+def test_node_gives_the_same_embeddings(exported, kitchen, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("npm absent")
+    folder = shutil.copytree(NODE, tmp_path / "node", ignore=shutil.ignore_patterns("node_modules"))
+    installed = subprocess.run(
+        ["npm", "install", "--ignore-scripts", "--no-audit"], cwd=folder, capture_output=True, text=True
+    )
+    if installed.returncode:
+        pytest.skip(f"onnxruntime-node cannot be installed: {installed.stderr[-200:]}")
+    photo = folder / "photo.jpg"
+    photo.write_bytes(open_dataset(kitchen).photo("test", 0))
+    recipe = {"title": "Leek soup 😀", "ingredients": ["2 leeks", "CAFÉ 日本 ½ cup"], "instructions": ["Boil.", "!"]}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    bundle = runtime.Bundle.open(exported[0])
+    for option, file, expected in (
+        ("--image", "photo.jpg", bundle.encode_photos([photo])),
+        ("--recipe", "recipe.json", bundle.encode_recipes([recipe])),
+    ):
+        command = ["node", "encode.mjs", str(exported[0]), option, file]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        np.testing.assert_allclose([json.loads(done.stdout)], expected, atol=1e-4)
+
+
+# Parts
+
+
+def lstm_model(rng):
+    """One bidirectional LSTM of 3 units on inputs of width 4, as an encoder of one input."""
+    weights = {"W": (2, 12, 4), "R": (2, 12, 3)}
+    constants = [numpy_helper.from_array(rng.normal(size=shape).astype("f"), name) for name, shape in weights.items()]
+    node = helper.make_node("LSTM", ["x", "W", "R"], ["", "embedding"], hidden_size=3, direction="bidirectional")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, "batch", 4])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [2, "batch", 3])],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_recurrences_hold_int8_and_compute_nearly_the_same(rng):
+    from kfood.export import parity
+
+    model = lstm_model(rng)
+    x = {"x": rng.normal(size=(5, 2, 4)).astype("f")}
+    expected = parity.onnx_run(model.SerializeToString())(x)
+    converted = precision.convert(model.SerializeToString(), "int8", {})
+    kinds = {constant.name: constant.data_type for constant in onnx.load_from_string(converted).graph.initializer}
+    assert kinds["W_int8"] == kinds["R_int8"] == TensorProto.INT8
+    assert "W" not in kinds
+    received = parity.onnx_run(converted)(x)
+    assert 0 < np.abs(received - expected).max() < 0.03
+
+
+def test_retrieval_figures_by_hand():
+    """Photo 2 finds recipe 0 first; the others find their own."""
+    photos = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, -0.3]], np.float32)
+    recipes = np.array([[1.0, -0.1], [0.0, 1.0], [-1.0, -1.0]], np.float32)
+    found = precision.measure_retrieval({"image": photos, "recipe": recipes}, None, "cosine")
+    assert found.recall["image_to_recipe"] == {"R@1": pytest.approx(2 / 3), "R@10": 1.0}
+    assert found.nearest["image_to_recipe"].tolist() == [0, 1, 0]
+    exact = precision.measure_retrieval({"image": recipes, "recipe": recipes}, None, "cosine")
+    assert exact.lost(found, "R@1") == pytest.approx(1 / 3)
+    # photo → recipe: all but the last; recipe → photo: recipe 2 has photo 2 or another
+    same = [exact.nearest[way] == found.nearest[way] for way in exact.nearest]
+    assert exact.agreement(found) == pytest.approx(np.mean(same))
+    among = precision.measure_retrieval({"image": photos}, np.array([0, 1, 0]), "cosine")
+    assert among.nearest["image_to_image"].tolist()[0] == 2

@@ -1,0 +1,83 @@
+"""Recurrent encoders as ONNX: one node a recurrence, whatever the padding."""
+
+import collections
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from test_models_contract import make
+
+from kfood.export import parity, saved_model
+from kfood.export.onnx import convert, fused_recurrences
+from kfood.export.saved_model import Endpoint
+from kfood.layers.recurrent import FinalStates, HiddenStates
+
+
+def fused(endpoint, networks):
+    """(serialized model, its nodes by operator)."""
+    with fused_recurrences(networks) as recurrences:
+        proto = convert(endpoint, recurrences)
+    nodes = collections.defaultdict(list)
+    for node in onnx.load_from_string(proto).graph.node:
+        nodes[node.op_type].append(node)
+    return proto, nodes
+
+
+def attributes(node):
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "count", "both_ways"),
+    # ingredients, instructions and the title through one word LSTM each, sentences in one direction; MCEN: words and
+    # rows of ingredients and of instructions, and the states of its decoder, whose own recurrence attends at each step
+    [("acme", "LSTM", 4, 3), ("r2gan", "LSTM", 4, 3), ("jne", "LSTM", 4, 3), ("mcen", "GRU", 5, 5)],
+)
+def test_recipe_encoders_hold_one_node_a_recurrence(tiny_spec, name, kind, count, both_ways):
+    model = make(name, tiny_spec, compiled=False)
+    generator = np.random.default_rng(1)
+    for weight in model.encoders["recipe"].weights:  # biases too, which start at zero
+        if weight.dtype == "float32" and not weight.path.endswith("moving_variance"):
+            weight.assign(weight + 0.2 * generator.normal(size=weight.shape).astype("float32"))
+    with saved_model.portable(model):
+        endpoint = saved_model.tensor_endpoints(model)["encode_recipe"]
+        tried = parity.cases(endpoint, parity.encoder_batches(endpoint.inputs, tiny_spec))
+        proto, nodes = fused(endpoint, saved_model.networks(model))
+        assert not set(nodes) & {"Loop", "Scan", "If"}
+        assert len(nodes[kind]) == count
+        assert [attributes(node)["direction"] for node in nodes[kind]].count(b"bidirectional") == both_ways
+        assert all(node.input[4] for node in nodes[kind])  # sequence_lens
+        assert not set(nodes) & ({"LSTM", "GRU"} - {kind})
+        run = parity.onnx_run(proto)
+        for case in tried:  # the last one has a row of padding alone
+            np.testing.assert_allclose(run(case.inputs), case.expected, atol=1e-5, err_msg=case.what)
+        # And the layers are themselves again.
+        again = parity.cases(endpoint, [(case.what, case.inputs) for case in tried])
+    for case, expected in zip(again, tried, strict=True):
+        np.testing.assert_array_equal(case.expected, expected.expected)
+
+
+@pytest.mark.parametrize("layer", [FinalStates(5), FinalStates(5, bidirectional=False), HiddenStates(6)])
+def test_every_length_gives_what_keras_gives(rng, layer):
+    x, lengths = keras.Input((4, 3), name="x"), keras.Input((), dtype="int32", name="lengths")
+    network = keras.Model({"x": x, "lengths": lengths}, layer(x, lengths))
+    for weight in network.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    inputs = {
+        "x": tf.TensorSpec([None, 4, 3], tf.float32, "x"),
+        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
+    }
+    endpoint = Endpoint("encode_x", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
+    proto, nodes = fused(endpoint, [network])
+    assert len(nodes["LSTM"] + nodes["GRU"]) == 1
+    batch = {"x": rng.normal(size=(5, 4, 3)).astype(np.float32), "lengths": np.array([0, 1, 4, 2, 3], np.int32)}
+    tried = parity.cases(endpoint, [("ragged", batch)])
+    run = parity.onnx_run(proto)
+    assert parity.check_network(run, tried, "network", relative=False) < 1e-6
+    changed = {
+        "x": np.where(np.arange(4)[:, None] < batch["lengths"][:, None, None], batch["x"], 9),
+        "lengths": batch["lengths"],
+    }
+    np.testing.assert_array_equal(run(changed), run(batch))  # what stands in the padding does not matter

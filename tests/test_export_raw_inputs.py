@@ -1,0 +1,150 @@
+"""Strings and photos into ONNX: the same ids and the same picture as in training."""
+
+import functools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+from export_model import INGREDIENTS, WORDS, make_spec
+
+from kfood.data import images, text
+from kfood.export import raw_inputs
+
+
+def session(model):
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def tokenizers(spec, words, ingredient_names):
+    """(ONNX, TensorFlow)."""
+    tables = list(words), list(ingredient_names)
+    return session(raw_inputs.text_tokens(spec, *tables)), text.RecipeTokenizer(spec, *tables)
+
+
+def both(spec, titles, ingredients, instructions, ingredient_names=INGREDIENTS, words=WORDS):
+    """({name: ids} of ONNX, {name: ids} of TensorFlow, number of words that ONNX has counted)."""
+    run, tokenizer = tokenizers(spec, tuple(words), tuple(ingredient_names))
+    received = run.run(None, {"title": titles, "ingredients": ingredients, "instructions": instructions})
+    expected = tokenizer(tf.constant(list(titles), tf.string), as_tensor(ingredients), as_tensor(instructions))
+    assert list(expected) == list(spec.recipe_inputs())
+    return dict(zip(expected, received, strict=False)), expected, received[-1]
+
+
+def as_tensor(lines):
+    return tf.reshape(tf.constant(lines.ravel().tolist(), tf.string), lines.shape)
+
+
+def check_equal(spec, *texts, **options):
+    received, expected, words = both(spec, *texts, **options)
+    for name, ids in expected.items():
+        np.testing.assert_array_equal(received[name], ids, err_msg=name)
+        assert received[name].dtype == np.int32
+    used = sum(np.count_nonzero(ids.numpy().reshape(len(words), -1), axis=1) for ids in expected.values())
+    np.testing.assert_array_equal(words, used)
+
+
+def fuzzed_strings(rng, count):
+    pools = [
+        "abcXYZ019 _-'\"!\t",
+        "ÀÉßñøĐİıſKÅ",
+        "е́ёЖ",
+        "日本語カナ한글",
+        "שלוםمرحبا",
+        "😀👩‍🍳🇮🇹",
+        "½²Ⅷ①٣",
+        "e\u0301\u0308\u200d\u200b\u2028\x01\x1f\x7f\x85",
+        "𝒜𐐀𠀀",
+        *(f"{word} " for word in WORDS),
+    ]
+    letters = [list(pool) for pool in pools]
+    strings = []
+    for _ in range(count):
+        chosen = [letters[i] for i in rng.integers(0, len(letters), 3)]
+        made = "".join(rng.choice(chosen[i % 3]) for i in range(rng.integers(0, 25)))
+        strings.append(f"{made} {rng.choice(WORDS)}" if rng.random() < 0.3 else made)
+    return strings
+
+
+def columns(strings, width):
+    return np.array(strings, object).reshape(-1, width)
+
+
+@pytest.mark.parametrize("unit", ["word", "name"])
+def test_ten_thousand_fuzzed_strings_give_the_ids_of_training(rng, unit):
+    spec = make_spec(ingredient_unit=unit, ingredient_words=3 if unit == "word" else 1, ingredients=6)
+    strings = np.array(fuzzed_strings(rng, 10_000), object)
+    lines = [*fuzzed_strings(rng, 3000), *INGREDIENTS * 600, *["Red\tONION!", "red  onion leek", "red", "onion"] * 50]
+    for titles in np.split(strings, 20):
+        check_equal(spec, titles, rng.choice(np.array(lines, object), (len(titles), 10)), columns([*titles], 1))
+
+
+@pytest.mark.parametrize("line", ["A" * 1_000_000, "é, " * 300_000, "- " * 500_000, "salt " * 200_000])
+def test_a_line_of_a_megabyte(line):
+    texts = np.array([line, "leek"], object)
+    check_equal(make_spec(), texts, texts[:, None], texts[:, None])
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (9, 1), (2, 7)])
+@pytest.mark.parametrize("changes", [{}, {"title_words": 0}, {"ingredients": 1, "instructions": 1}])
+def test_lines_are_skipped_cut_and_padded_as_in_training(rng, counts, changes):
+    strings = [*WORDS * 3, "---", "", "Salt, THE onion and the leek", "½ café?"]
+    texts = [np.array([rng.choice(strings) for _ in range(40 * count)], object).reshape(40, count) for count in counts]
+    check_equal(make_spec(**changes), np.array([rng.choice(strings) for _ in range(40)], object), *texts)
+
+
+def test_names_are_found_whole_and_in_no_other_form():
+    """Names that begin alike, one within another, in the vocabulary in a form that no text has."""
+    names = ["red onion", "red", "red onion soup mix", "onion red", "Salt", "leek"]
+    spec = make_spec(ingredient_unit="name", ingredient_words=1, ingredients=9, ingredient_vocabulary=len(names) + 2)
+    asked = ["red onion", "RED", "red onion soup", "red  onion, soup mix", "red onion soup mix mix", "onion", "salt"]
+    asked += ["?", "onion red"]
+    ingredients = np.array([asked], object)
+    received, _, _ = both(spec, np.array([""], object), ingredients, ingredients[:, :0], ingredient_names=names)
+    assert received["ingredients"][0, :, 0].tolist() == [2, 3, 1, 4, 1, 1, 1, 5, 0]
+    check_equal(spec, np.array([""], object), ingredients, ingredients[:, :0], ingredient_names=names)
+
+
+def test_every_code_point_is_read_as_in_training():
+    """One by one between two letters: joined to them, or cutting them apart, lowered or not."""
+    points = [chr(point) for point in range(1, 0x110000) if not 0xD800 <= point < 0xE000]
+    lines = [" ".join(f"a{c}b" for c in points[start : start + 500]) for start in range(0, len(points), 500)]
+    # A vocabulary of every token: an id tells it from all others.
+    tokens = [token.decode() for tokens in text.tokenize(tf.constant(lines)).to_list() for token in tokens]
+    words = list(dict.fromkeys(tokens))
+    spec = make_spec(title_words=1000, word_vocabulary=len(words) + 2)
+    empty = np.full((len(lines), 0), "", object)
+    check_equal(spec, np.array(lines, object), empty, empty, words=words)
+
+
+def test_a_token_is_what_tensorflow_says():
+    """Not what onnxruntime's newer Unicode tables say: it was seen to know letters that TensorFlow does not."""
+    ranges = raw_inputs.token_characters()
+    assert ranges[:3] == ["\\x{30}-\\x{39}", "\\x{41}-\\x{5a}", "\\x{61}-\\x{7a}"]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(50, 50, 32), (97, 31, 32), (640, 427, 64), (20, 33, 48), (1, 1, 32), (37, 37, 32)]
+)
+def test_picture_is_the_one_of_training(rng, height, width, size):
+    pixels = rng.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
+    (received,) = session(raw_inputs.pixels_picture(size)).run(None, {"image": pixels})
+    expected = [images.evaluation_transform(tf.constant(image), size) for image in pixels]
+    assert (received.shape, received.dtype) == ((2, size, size, 3), np.float32)
+    np.testing.assert_allclose(received, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_real_photos_are_what_they_are_in_training(shared, size):
+    paths = sorted((shared / "data" / "recipes" / "images" / "test").rglob("*.jpg"))[:20]
+    assert paths
+    run = session(raw_inputs.pixels_picture(size))
+    for path in paths:
+        pixels = images.decode_image(path.read_bytes())
+        (received,) = run.run(None, {"image": pixels.numpy()[None]})
+        np.testing.assert_allclose(received[0], images.evaluation_transform(pixels, size), atol=0.01)
