@@ -235,7 +235,7 @@ def _measure_encoders(name: str, args: Export) -> dict[str, float]:
         forms[encoder]["Keras"] = network.predict_on_batch
         for size in args.batch_sizes:
             inputs = {key: batch[key][:size] for key in network.input}
-            best = _best({form: lambda run=run, x=inputs: run(x) for form, run in forms[encoder].items()}, args.repeats)
+            best = _best({form: functools.partial(run, inputs) for form, run in forms[encoder].items()}, args.repeats)
             what = f"{name} {encoder}, batch {size}"
             figures |= {f"{what}, {form}, ms": 1e3 * seconds for form, seconds in best.items()}
             for form in forms[encoder]:
@@ -320,7 +320,7 @@ def _measure_bundle(path: pathlib.Path, args: Export) -> dict[str, float]:
         }
         for size in args.batch_sizes:
             rows = {key: array[:size].astype(entry["inputs"][key]["dtype"]) for key, array in inputs.items()}
-            runs = {
+            runs: dict[str, Callable[[], object]] = {
                 name: functools.partial(bundle.encode, encoder, rows, batch_size=size)
                 for name, bundle in bundles.items()
             }
@@ -463,7 +463,8 @@ def _random_model(name: str, preset: str, n: int) -> tuple[Any, dict[str, Any]]:
     model_name, _, variant = name.partition(":")
     chosen = experiment(model_name, preset, variant, ("image_encoder.weights=",))
     model = MODELS[model_name].load()(chosen.model, chosen.spec)
-    spec, generator = chosen.spec, np.random.default_rng(0)
+    spec: Any = chosen.spec
+    generator = np.random.default_rng(0)
     batch = {schema.IMAGE: generator.uniform(0, 255, (n, spec.image_size, spec.image_size, 3)).astype("float32")}
     for feature, (shape, dtype) in spec.recipe_inputs().items():
         batch[feature] = generator.integers(1, spec.ingredient_vocabulary, (n, *shape)).astype(dtype)
