@@ -98,15 +98,15 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         found = graph.lookup(tokens(strings, depth + 1), {"": 0} | known, width - 1)
         missing = graph.expand(0, graph.concat(graph.size(found, 0), graph.constant([depth + 1])))
         found = graph.concat(found, missing, axis=1)
-        node = graph.expand(1, graph.concat(graph.size(found, 0), graph.constant([1])))
+        state = graph.expand(1, graph.concat(graph.size(found, 0), graph.constant([1])))
         for position in range(depth + 1):
             token = graph.slice(found, 1, position, position + 1)
-            key = graph.node("Add", graph.node("Mul", node, graph.constant(width)), token)
+            key = graph.node("Add", graph.node("Mul", state, graph.constant(width)), token)
             # A name longer than all of the vocabulary leaves the trie with its last token.
             level = levels[position] if position < depth else {}
             after = graph.lookup(key, level or {-1: 0}, 0)
-            node = graph.node("Where", graph.node("Equal", token, graph.constant(0)), node, after)
-        ids = graph.lookup(node, ends or {-1: 0}, schema.UNKNOWN_ID)
+            state = graph.node("Where", graph.node("Equal", token, graph.constant(0)), state, after)
+        ids = graph.lookup(state, ends or {-1: 0}, schema.UNKNOWN_ID)
         nothing = graph.node("Equal", graph.slice(found, 1, 0, 1), graph.constant(0))
         return graph.node("Where", nothing, graph.constant(schema.PADDING_ID), ids)
 
@@ -139,9 +139,8 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         schema.INGREDIENTS, spec.ingredients, width, name_ids if by_name else lambda strings: padded_ids(strings, width)
     )
     if spec.instruction_vectors:
-        shape = ["batch", "sentences", spec.instruction_vectors]
-        vectors = graph.input(schema.INSTRUCTION_VECTORS, TensorProto.FLOAT, shape)
         wanted = [spec.instructions, spec.instruction_vectors]
+        vectors = graph.input(schema.INSTRUCTION_VECTORS, TensorProto.FLOAT, ["batch", "sentences", wanted[1]])
         missing = graph.expand(np.float32(0), graph.concat(graph.size(vectors, 0), graph.constant(wanted)))
         vectors = graph.slice(graph.concat(vectors, missing, axis=1), 1, 0, spec.instructions)
         ready[schema.INSTRUCTION_VECTORS] = vectors

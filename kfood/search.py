@@ -695,16 +695,13 @@ def _picker(path, side, method, distance) -> Callable[[np.ndarray, int], list[np
     def by_codes(queries, top):
         queries, count = _for_faiss(queries, distance), min(max(times * top, least), len(codes))
         scores = np.empty((len(queries), len(codes)), np.float32)
-        coded = _codes(queries, method, book) if method == "binary" else None
+        asked = queries if method == "int8" else _codes(queries, method, book)
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK]
-            decoded = block * book if method == "int8" else None
-            for row, query in enumerate(queries):
-                part = (
-                    _scores(query, decoded, distance)
-                    if method == "int8"
-                    else _BITS[block ^ coded[row]].sum(axis=1, dtype=np.int32)
-                )
+            if method == "int8":
+                block = block * book
+            for row, query in enumerate(asked):
+                part = _scores(query, block, distance) if method == "int8" else _BITS[block ^ query].sum(axis=1)
                 scores[row, start : start + _BLOCK] = part
         return [np.argpartition(row, count - 1)[:count] for row in scores]
 
