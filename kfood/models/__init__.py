@@ -17,12 +17,12 @@ class Entry:
     Attributes:
         module: its file.
         name: its class.
-        data: what it is trained on: ``"recipes"`` with photos, or ``"labelled"`` photos.
+        data: what it is trained on: ``"recipes"`` with photos, ``"labelled"`` photos, or ``"trajectories"`` with pictures.
     """
 
     module: str
     name: str
-    data: Literal["recipes", "labelled"] = "recipes"
+    data: Literal["recipes", "labelled", "trajectories"] = "recipes"
 
     def load(self) -> type:
         """The class, imported now."""
@@ -34,6 +34,7 @@ MODELS = {
     "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
     "mcen": Entry("kfood.models.mcen", "MCEN"),
     "alpha_gao": Entry("kfood.models.alpha_gao", "AlphaGAO", "labelled"),
+    "trajcross": Entry("kfood.models.trajcross", "TrajCross", "trajectories"),
     "cca": Entry("kfood.models.baselines", "CCA"),
     "jne": Entry("kfood.models.baselines", "JNE"),
     "adamine": Entry("kfood.models.baselines", "AdaMine"),
