@@ -7,7 +7,7 @@ is not finite, is a :class:`ParityError`: there is then no bundle.
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -185,6 +185,13 @@ def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[
     return recipes
 
 
+def photo_batch(photos: list[bytes], inputs: Iterable[str]) -> dict[str, np.ndarray]:
+    """Photos → inputs of a bytes endpoint; a map picture lies somewhere."""
+    corners = np.array([[0.0, 4.0, 3.0, 1.0]], np.float32) + np.arange(len(photos), dtype=np.float32)[:, None]
+    both = {schema.IMAGE: np.array(photos, object), schema.LOCATION: corners}
+    return {name: both[name] for name in inputs}
+
+
 def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]:
     """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0)."""
     batch: dict[str, np.ndarray] = {}
@@ -242,13 +249,20 @@ def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[
     """
     errors = {}
     photos = [photo for photo in sample_photos() if runtime_format(photo) == "PNG"]
-    for encoder in bundle.encoders:
+    for encoder, entry in bundle.manifest["encoders"].items():
+        shown = photo_batch(photos, [name for name in (schema.IMAGE, schema.LOCATION) if name in entry["inputs"]])
+        corners = shown.get(schema.LOCATION)
         for name, received in (
-            (f"encode_{encoder}_bytes", lambda encoder=encoder: bundle.encode_photos(photos, encoder=encoder)),
+            (
+                f"encode_{encoder}_bytes",
+                lambda encoder=encoder, corners=corners: bundle.encode_photos(
+                    photos, encoder=encoder, location=corners
+                ),
+            ),
             (f"encode_{encoder}_text", lambda encoder=encoder: bundle.encode_recipes(recipes, encoder=encoder)),
         ):
             if name in run:
-                inputs = {schema.IMAGE: np.array(photos, object)} if name.endswith("_bytes") else text_inputs
+                inputs = shown if name.endswith("_bytes") else text_inputs
                 errors[name] = difference(run[name](inputs), received(), f"runtime, {name}")
     return errors
 

@@ -17,7 +17,7 @@ from kfood.schema import TrajectorySpec
 from kfood.training import TrainingConfig
 
 TRAINING = TrainingConfig(
-    epochs=30,
+    epochs=6,
     batch_size=128,
     monitor="recall_at_1",
     augmentation=Movement(turn=True, shift=2.0, stretch=1.25, reverse=True),
@@ -58,5 +58,8 @@ VARIANTS = {
     "noxy": {"location": False},
     "OnlyTraj": {"trajectory_shape": "none"},
     "TrajCNN": {"trajectory_shape": "sequence"},
+    "no_waves": {"octaves": 0},
+    "location_only": {"picture": False},
 }
-"""The rows of the paper's Figure 3 and Table II beside the full model, as changes to it."""
+"""The rows of the paper's Figure 3 and Table II beside the full model, as changes to it; and two of ours: the paper's
+position branches alone, and what a picture's corners give away without the picture."""

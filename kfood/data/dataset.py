@@ -410,8 +410,7 @@ def open_dataset(path, kind="recipes"):
         own = {
             field.name: content[field.name] if field.name in ("ground", "drawing") else int(content[field.name])
             for field in dataclasses.fields(opened)
-            if field.name
-            in ("short_side", "instruction_vectors", "train_classes", "points", "ground", "drawing")
+            if field.name in ("short_side", "instruction_vectors", "train_classes", "points", "ground", "drawing")
         }
         dataset = opened(
             path=path,

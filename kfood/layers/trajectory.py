@@ -156,9 +156,9 @@ class PictureMoments(keras.layers.Layer):
         moments = ops.matmul(ops.transpose(y, (0, 2, 1)), ops.matmul(ink, x))
         return ops.reshape(moments, (-1, (1 + 2 * self.octaves) ** 2))
 
-    def compute_output_shape(self, pictures, location):
+    def compute_output_shape(self, pictures_shape, location_shape):
         """``[batch, (1 + 2 · octaves)²]``."""
-        return (pictures[0], (1 + 2 * self.octaves) ** 2)
+        return (pictures_shape[0], (1 + 2 * self.octaves) ** 2)
 
     def get_config(self):
         """Arguments of the constructor."""

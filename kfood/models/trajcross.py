@@ -70,6 +70,7 @@ class TrajCrossConfig:
         sketch_size: side of the picture that a trajectory's shape is drawn in, pixels (Eq. 3).
         octaves: of the waves over the ground; 0: none, as in the paper.
         location: whether the image encoder receives the corners (Eq. 6); off in noxy.
+        picture: whether it receives the picture; off in location_only, which shows what the corners give away.
         trajectory_shape: from the drawn trajectory (``"picture"``), from the sequence (``"sequence"``: TrajCNN), or no
             shape at all (``"none"``: OnlyTraj).
         negatives: |ψ|, drawn from the rest of the batch; 0: all of it.
@@ -91,6 +92,7 @@ class TrajCrossConfig:
     sketch_size: int = 64
     octaves: int = 0
     location: bool = True
+    picture: bool = True
     trajectory_shape: Literal["picture", "sequence", "none"] = "picture"
     negatives: int = 0
     temperature: float = 0.07
@@ -116,7 +118,8 @@ def trajectory_position(points, size, config: TrajCrossConfig):
     embedded = keras.layers.Dense(config.point_size, name="trajectory_embed")(points)
     parts = [layers.text_cnn(embedded, config.heights, config.filters, "trajectory_cnn")]
     if config.octaves:
-        parts.append(layers.LineMoments(config.octaves, name="line_moments")(points))
+        moments = layers.LineMoments(config.octaves, name="line_moments")(points)
+        parts.append(keras.layers.BatchNormalization(momentum=0.9, name="line_moments_norm")(moments))
     return _position_head(parts, size, config, "trajectory_position")
 
 
@@ -139,7 +142,8 @@ def image_position(image, location, size, config: TrajCrossConfig):
     if location is not None:
         parts.append(keras.layers.Dense(config.hidden // 4, activation="relu", name="location_embed")(location))  # 6
         if config.octaves:
-            parts.append(layers.PictureMoments(config.octaves, name="picture_moments")(image, location))
+            moments = layers.PictureMoments(config.octaves, name="picture_moments")(image, location)
+            parts.append(keras.layers.BatchNormalization(momentum=0.9, name="picture_moments_norm")(moments))
     return _position_head(parts, size, config, "image_position")  # Eq. 7
 
 
@@ -170,9 +174,8 @@ def encoders_of(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[st
         {name: shape for name, shape in spec.image_inputs().items() if config.location or name == schema.IMAGE}
     )
     location = ground(shown[schema.LOCATION]) if config.location else None
-    image = joined(
-        image_position(shown[schema.IMAGE], location, half, config), image_shape(shown[schema.IMAGE], half, config)
-    )
+    seen = shown[schema.IMAGE] if config.picture else keras.layers.Rescaling(0.0, 255.0)(shown[schema.IMAGE])
+    image = joined(image_position(seen, location, half, config), image_shape(seen, half, config))
     return {
         "image": keras.Model(shown, image, name="image_encoder"),
         "trajectory": keras.Model(given, trajectory, name="trajectory_encoder"),
@@ -182,7 +185,7 @@ def encoders_of(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[st
 def _position_head(parts, size, config, name):
     features = ops.concatenate([ops.cast(part, "float32") for part in parts], axis=-1)
     hidden = keras.layers.Dense(config.hidden, activation="relu", name=f"{name}_hidden")(features)
-    return keras.layers.Dense(size, name=name)(hidden)
+    return keras.layers.Dense(size, name=name)(ops.concatenate([features, hidden], axis=-1))
 
 
 # Equations.
