@@ -251,19 +251,12 @@ def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[
     photos = [photo for photo in sample_photos() if runtime_format(photo) == "PNG"]
     for encoder, entry in bundle.manifest["encoders"].items():
         shown = photo_batch(photos, [name for name in (schema.IMAGE, schema.LOCATION) if name in entry["inputs"]])
-        corners = shown.get(schema.LOCATION)
-        for name, received in (
-            (
-                f"encode_{encoder}_bytes",
-                lambda encoder=encoder, corners=corners: bundle.encode_photos(
-                    photos, encoder=encoder, location=corners
-                ),
-            ),
-            (f"encode_{encoder}_text", lambda encoder=encoder: bundle.encode_recipes(recipes, encoder=encoder)),
-        ):
-            if name in run:
-                inputs = shown if name.endswith("_bytes") else text_inputs
-                errors[name] = difference(run[name](inputs), received(), f"runtime, {name}")
+        if (name := f"encode_{encoder}_bytes") in run:
+            received = bundle.encode_photos(photos, encoder=encoder, location=shown.get(schema.LOCATION))
+            errors[name] = difference(run[name](shown), received, f"runtime, {name}")
+        if (name := f"encode_{encoder}_text") in run:
+            received = bundle.encode_recipes(recipes, encoder=encoder)
+            errors[name] = difference(run[name](text_inputs), received, f"runtime, {name}")
     return errors
 
 

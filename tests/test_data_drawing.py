@@ -47,10 +47,15 @@ def test_windows_hold_the_line_at_random_places_and_scales(rng):
     found = np.array([drawing.place(points, Style(), rng) for _ in range(400)])
     left, top, right, bottom = found.T
     np.testing.assert_allclose(right - left, top - bottom, rtol=1e-5)
-    assert (left < 3).all() and (right > 7).all() and (bottom < 1).all() and (top > 3).all()
+    assert (left < 3).all()
+    assert (right > 7).all()
+    assert (bottom < 1).all()
+    assert (top > 3).all()
     sides = right - left
-    assert 5.0 <= sides.min() < 5.3 and 9.5 < sides.max() <= 10.0
-    assert left.std() > 1 and bottom.std() > 1
+    assert 5.0 <= sides.min() < 5.3
+    assert 9.5 < sides.max() <= 10.0
+    assert left.std() > 1
+    assert bottom.std() > 1
     still = drawing.place(np.zeros((5, 2)), Style(least_extent=3.0), rng)
     assert still[2] - still[0] >= 3.75
 

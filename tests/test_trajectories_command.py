@@ -75,9 +75,11 @@ def test_prepared_folder(data):
     assert np.abs(points - middle).max() == pytest.approx(reach, rel=1e-5)
     for one in everything:
         left, top, right, bottom = one["location"]
-        assert (one["trajectory"] > [left, bottom]).all() and (one["trajectory"] < [right, top]).all()
+        assert (one["trajectory"] > [left, bottom]).all()
+        assert (one["trajectory"] < [right, top]).all()
     walkers = {split: {one["id"].split("@")[0] for one in dataset.trajectories(split)} for split in dataset.splits}
-    assert not walkers["train"] & walkers["test"] and not walkers["train"] & walkers["val"]
+    assert not walkers["train"] & walkers["test"]
+    assert not walkers["train"] & walkers["val"]
     report = json.loads((data / "prepare.json").read_text())
     assert report["dropped"]["empty file"]["first"] == ["nothing.txt"]
     with pytest.raises(ValueError, match="expected a dataset of recipes"):
@@ -116,7 +118,8 @@ def test_evaluation_is_over_the_whole_gallery_and_draws_overlays(run, data, tmp_
     assert set(report["directions"]) == {"trajectory_to_image", "image_to_trajectory"}
     assert report["protocol"]["gallery"] == report["data"]["pairs"] == open_dataset(data, "trajectories").size("test")
     page = (tmp_path / "report.html").read_text()
-    assert "trajectory → image: queries" in page and "image → trajectory: queries" in page
+    assert "trajectory → image: queries" in page
+    assert "image → trajectory: queries" in page
     assert main(["evaluate", str(run), "--data", str(data), "--thumbnails"]) != 0
 
 

@@ -279,14 +279,19 @@ def _prepared_step(name: str, args: Step) -> tuple[Callable[[], object], Callabl
     chosen = experiment(model_name, args.preset, variant, ("image_encoder.weights=",))
     model = MODELS[model_name].load()(chosen.model, chosen.spec)
     model.compile()
-    spec, n, generator = chosen.spec, args.batch_size, np.random.default_rng(0)
+    spec: Any = chosen.spec
+    n, generator = args.batch_size, np.random.default_rng(0)
     batch = {schema.IMAGE: generator.uniform(0, 255, (n, spec.image_size, spec.image_size, 3)).astype("float32")}
     for feature, (shape, dtype) in spec.recipe_inputs().items():
         batch[feature] = generator.integers(1, spec.ingredient_vocabulary, (n, *shape)).astype(dtype)
     if spec.recipe_inputs():
         ids = generator.integers(2, spec.ingredient_vocabulary, (n, spec.ingredients), np.int32)
         batch[schema.INGREDIENT_IDS] = ids
-    batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
+    if MODELS[model_name].data == "trajectories":
+        batch[schema.TRAJECTORY] = generator.uniform(-5, 5, (n, spec.points, 2)).astype("float32")
+        batch[schema.LOCATION] = np.tile(np.float32([-6, 6, 6, -6]), (n, 1))
+    else:
+        batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
     return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
 
 

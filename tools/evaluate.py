@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import LabelledDataset, PreparedDataset
+    from kfood.data.dataset import LabelledDataset
     from kfood.evaluation.embedding import Embeddings
     from kfood.evaluation.protocols import Evaluation, Protocol
 
@@ -52,6 +52,8 @@ class Evaluate:
     thumbnails: bool = False
     """Of recipes, for a model that makes pictures: also train a small classifier on real photos and ask it of how many
     made pictures it names the dish."""
+    robustness: bool = False
+    """Of trajectories: also measure top-1 against dropped points, position noise and thickness; robustness.png."""
     out: pathlib.Path | None = None
     """Folder for the two files; by default the run's."""
 
@@ -81,9 +83,14 @@ def run(args: Evaluate) -> dict[str, Any]:
     from kfood.models import MODELS, run_config
 
     trained = MODELS.get(run_config(args.run)["model"])
-    dataset = open_dataset(args.data, trained.data if trained else "recipes")
+    kind = trained.data if trained else "recipes"
+    if args.robustness and kind != "trajectories":
+        raise ValueError(f"--robustness: expected a run of a model of trajectories, received one of {kind}.")
+    dataset = open_dataset(args.data, kind)
     evaluated = _by_class(args, dataset) if isinstance(dataset, LabelledDataset) else _by_pair(args, dataset)
     content, page, table = evaluated
+    if args.robustness:
+        _robustness(args, dataset, content)
     paths = report.write_report(args.out or args.run, content, page)
     rich.print(table)
     print(f"{paths[0]}\n{paths[1]}")
@@ -132,7 +139,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     return content, class_report.class_report_html(content, arrays, labels, dataset), table
 
 
-def _by_pair(args: Evaluate, dataset: "PreparedDataset") -> tuple[dict[str, Any], str, Any]:
+def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     """Each recipe, or trajectory, looks for its picture and back: (report.json, report.html, table)."""
     from kfood import schema
     from kfood.evaluation import report
@@ -188,6 +195,19 @@ def _by_pair(args: Evaluate, dataset: "PreparedDataset") -> tuple[dict[str, Any]
             f"{name} {100 * share:.0f} %" for name, share in thumbnails.items() if name != "items"
         )
     return content, page, table
+
+
+def _robustness(args: Evaluate, dataset: Any, content: dict[str, Any]) -> None:
+    """Adds ``robustness`` to the report and draws it beside."""
+    from kfood import folders
+    from kfood.evaluation import robustness
+    from kfood.models import load_run
+
+    out = args.out or args.run
+    content["robustness"] = robustness.measure(load_run(args.run, weights=args.weights), dataset, args.split, args.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    folders.write_whole({out / "robustness.png": robustness.chart(content["robustness"], dataset.style.thickness)})
+    print(out / "robustness.png")
 
 
 def _embedded(args: Evaluate, dataset: Any, model: Any, keep: list[str], bar: Any) -> "Embeddings":

@@ -55,7 +55,7 @@ def run(args: Index) -> None:
 
     bundle = Bundle.open(args.bundle, threads=args.threads)
     kinds: Any = {"recipe": "recipes", "trajectory": "trajectories"}
-    kind = next((kinds[name] for name in bundle.encoders if name in kinds), "labelled")
+    kind: Any = next((kinds[name] for name in bundle.encoders if name in kinds), "labelled")
     dataset: Any = open_dataset(args.data, kind)
     contents: Any = {
         "recipes": lambda: items(dataset, splits, bundle),
@@ -184,9 +184,10 @@ def trajectory_items(dataset: "TrajectoryDataset", splits: list[str], bundle: "B
     for split in splits:
         for example in dataset.trajectories(split):
             left, top, right, bottom = example[schema.LOCATION]
+            place = f"{left:.1f}…{right:.1f} m, {bottom:.1f}…{top:.1f} m"
             yield Item(
                 id=example[schema.ID],
-                title=f"{dataset.classes[example[schema.CLASS_ID]]}: {left:.1f}…{right:.1f} m, {bottom:.1f}…{top:.1f} m",
+                title=f"{dataset.classes[example[schema.CLASS_ID]]}: {place}",
                 ingredients=[],
                 instructions=[],
                 recipe=None,

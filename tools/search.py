@@ -95,7 +95,7 @@ def run(args: Search) -> "list[Result]":
     if args.trajectory and "trajectories" not in index.sides:
         raise ValueError(f"--trajectory: expected an index of trajectories, received {args.index} of others.")
     embedding, shown, title = _query(args, bundle)
-    other = next((name for name in index.sides if name != "photos"), "photos")
+    other: Side = next((name for name in index.sides if name != "photos"), "photos")
     side: Side = args.to or (other if args.image else "photos")
     results = index.search(embedding, side, args.top)
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))

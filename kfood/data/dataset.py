@@ -1,4 +1,4 @@
-"""A prepared dataset, of recipes, labelled photos or trajectories: the record that is written, and the folder that is read.
+"""A prepared dataset, of recipes, labelled photos or trajectories: the record on disk, and the folder that is read.
 
 The folder of recipes (made by ``kfood prepare``)::
 
@@ -341,7 +341,7 @@ class TrajectoryDataset(PreparedDataset):
     @property
     def style(self) -> Style:
         """How pictures are drawn."""
-        named = {name: tuple(value) if isinstance(value, list) else value for name, value in self.drawing.items()}
+        named: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in self.drawing.items()}
         return Style(self.short_side, backgrounds=tuple(sorted((self.path / "backgrounds").glob("*.jpg"))), **named)
 
     def trajectories(self, split: str) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Batches of a prepared dataset, as ``tf.data`` streams: of recipe–photo pairs, of labelled photos class by class, or of
+"""Batches of a prepared dataset, as ``tf.data`` streams: recipe–photo pairs, labelled photos class by class, or
 trajectories with map pictures.
 
 A training stream is endless, and epoch ``e`` of it is a pure function of (seed, e): the order of files and recipes,

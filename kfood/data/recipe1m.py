@@ -8,7 +8,8 @@ The layout (``SOURCE`` is a folder)::
     classes1M.pkl            optional; two pickles in one file: {recipe id: class}, {class: name}
     [images/][<split>/]a/b/c/d/abcd….jpg    photos, by the first four characters of their names
 
-What cannot be used is dropped, and every drop is counted under its reason, with the first ids (:class:`kfood.data.drops.Drops`).
+What cannot be used is dropped, and every drop is counted under its reason, with the first ids
+(:class:`kfood.data.drops.Drops`).
 
 layer1.json is streamed; what is kept in memory is, for each recipe with photos, its photo names and clean ingredient
 names, and one id and one byte for each recipe: about 1 GB for Recipe1M.

@@ -17,6 +17,7 @@ points for each track, so that a file of any length is read. What cannot be used
 import collections
 import dataclasses
 import datetime
+import itertools
 import json
 import math
 import pathlib
@@ -282,7 +283,7 @@ def read_track(path: str | pathlib.Path, origin: tuple[float, float] | None = No
         raise ValueError(
             f"{path}: expected one track of at least 2 points, received {len(names)} of {len(points)} in all."
         )
-    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(times)):
         raise ValueError(f"{path}: expected rising times, received one that repeats or goes back.")
     places = [(p.x, p.y) if origin is None else project(p.x, p.y, origin) for p in points]
     return np.column_stack([times, places])

@@ -15,7 +15,7 @@ import os
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from kfood import folders, schema
 from kfood.evaluation import attention, charts, metrics, overlays, pages
 from kfood.evaluation.embedding import Embeddings
 from kfood.evaluation.protocols import Evaluation
-
-if TYPE_CHECKING:
-    from kfood.data.dataset import PreparedDataset
 
 FORMAT = 2
 """Version of report.json's layout."""
@@ -47,7 +44,7 @@ GUESSES = 10
 
 def report_json(
     evaluation: Evaluation,
-    dataset: "PreparedDataset",
+    dataset: Any,
     split: str,
     *,
     scalability: Sequence[Evaluation],
@@ -59,7 +56,7 @@ def report_json(
 
     Args:
         evaluation: figures and the protocol behind them.
-        dataset: what was evaluated on; its name and fingerprint are recorded.
+        dataset: what was evaluated on, of recipes or trajectories; its name and fingerprint are recorded.
         split: of the dataset.
         scalability: the same at several sizes of the gallery (:func:`kfood.evaluation.protocols.scalability`).
         model: what is to be said of the model: its name at least.
@@ -113,7 +110,7 @@ def report_html(
     evaluation: Evaluation,
     embeddings: Embeddings,
     model: Any,
-    dataset: "PreparedDataset",
+    dataset: Any,
 ) -> str:
     """The page, everything inlined and everything from the data escaped.
 
@@ -269,7 +266,7 @@ def _found(
 class _Cards(dict):
     """Index into the split → what the page shows of a pair."""
 
-    def __init__(self, dataset: "PreparedDataset", split: str, indices: set[int], ids: list[str]):
+    def __init__(self, dataset: Any, split: str, indices: set[int], ids: list[str]):
         super().__init__()
         if not indices:
             return

@@ -17,7 +17,8 @@ class Entry:
     Attributes:
         module: its file.
         name: its class.
-        data: what it is trained on: ``"recipes"`` with photos, ``"labelled"`` photos, or ``"trajectories"`` with pictures.
+        data: what it is trained on: ``"recipes"`` with photos, ``"labelled"`` photos, or ``"trajectories"`` with
+            pictures.
     """
 
     module: str
