@@ -11,7 +11,7 @@ Examples:
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 

@@ -226,12 +226,7 @@ def modality_loss(trajectory_logits, image_logits):
 
 
 class TrajectoryModel(RetrievalModel):
-    """What models of trajectories and pictures share: their encoders and the shapes of a batch.
-
-    Args:
-        config: the model's config, with an ``encoder`` of :class:`TrajCrossConfig`, or one itself.
-        spec: :class:`kfood.schema.TrajectorySpec`, or the same as a dict.
-    """
+    """What models of trajectories and pictures share: the shapes of a batch, and both embeddings."""
 
     spec_class = schema.TrajectorySpec
 
