@@ -293,8 +293,7 @@ def _raw_batches(endpoint, recipes):
         ]
     photos = parity.sample_photos()
     return [
-        (f"{size} photos", {name: np.array(photos[:size], object) for name in endpoint.inputs})
-        for size in range(1, len(photos) + 1)
+        (f"{size} photos", parity.photo_batch(photos[:size], endpoint.inputs)) for size in range(1, len(photos) + 1)
     ]
 
 

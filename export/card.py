@@ -245,10 +245,19 @@ def _snippets(manifest):
         if "raw" in encoder:
             onnx.append(_raw_onnx(encoder["raw"]))
         if f"encode_{name}_bytes" in endpoints:
-            runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}")\n')
+            placed = "location" in encoder["inputs"]  # left, top, right, bottom, metres
+            array, tensor = (
+                f", location={kind}([[0.0, 8.0, 8.0, 0.0]])" if placed else "" for kind in ("np.array", "tf.constant")
+            )
+            runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}"{array})\n')
             tensorflow.append(
                 'photo = tf.constant([open("photo.jpg", "rb").read()])\n'
-                f'photos = model.signatures["encode_{name}_bytes"](image=photo)["embedding"]\n'
+                f'photos = model.signatures["encode_{name}_bytes"](image=photo{tensor})["embedding"]\n'
+            )
+        elif "trajectory" in encoder["inputs"]:
+            runtime.append(
+                f'trajectories = bundle.encode("{name}", {{"trajectory": points}})  '
+                f"# {_shape(encoder['inputs']['trajectory'])}\n"
             )
         if f"encode_{name}_text" in endpoints:
             runtime.append(_runtime_recipe(name, encoder))

@@ -7,7 +7,7 @@ is not finite, is a :class:`ParityError`: there is then no bundle.
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -191,6 +191,13 @@ def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[
     return recipes
 
 
+def photo_batch(photos: list[bytes], inputs: Iterable[str]) -> dict[str, np.ndarray]:
+    """Photos → inputs of a bytes endpoint; a map picture lies somewhere."""
+    corners = np.array([[0.0, 4.0, 3.0, 1.0]], np.float32) + np.arange(len(photos), dtype=np.float32)[:, None]
+    both = {schema.IMAGE: np.array(photos, object), schema.LOCATION: corners}
+    return {name: both[name] for name in inputs}
+
+
 def text_batch(recipes: list[dict], endpoint: Endpoint) -> dict[str, np.ndarray]:
     """Recipes → inputs of a text endpoint, padded with ``""`` (vectors: with 0), or a string a recipe of ``_lines``."""
     batch: dict[str, np.ndarray] = {}
@@ -275,14 +282,14 @@ def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[
     """
     errors = {}
     photos = [photo for photo in sample_photos() if runtime_format(photo) == "PNG"]
-    for encoder in bundle.encoders:
-        for name, received in (
-            (f"encode_{encoder}_bytes", lambda encoder=encoder: bundle.encode_photos(photos, encoder=encoder)),
-            (f"encode_{encoder}_text", lambda encoder=encoder: bundle.encode_recipes(recipes, encoder=encoder)),
-        ):
-            if name in run:
-                inputs = {schema.IMAGE: np.array(photos, object)} if name.endswith("_bytes") else text_inputs
-                errors[name] = difference(run[name](inputs), received(), f"runtime, {name}")
+    for encoder, entry in bundle.manifest["encoders"].items():
+        shown = photo_batch(photos, [name for name in (schema.IMAGE, schema.LOCATION) if name in entry["inputs"]])
+        if (name := f"encode_{encoder}_bytes") in run:
+            received = bundle.encode_photos(photos, encoder=encoder, location=shown.get(schema.LOCATION))
+            errors[name] = difference(run[name](shown), received, f"runtime, {name}")
+        if (name := f"encode_{encoder}_text") in run:
+            received = bundle.encode_recipes(recipes, encoder=encoder)
+            errors[name] = difference(run[name](text_inputs), received, f"runtime, {name}")
     return errors
 
 

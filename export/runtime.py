@@ -213,7 +213,12 @@ class Bundle:
         return self._run("decoders", decoder, {"embedding": np.asarray(embeddings)}, batch_size)
 
     def encode_images(
-        self, images: np.ndarray | Iterable[np.ndarray], *, encoder: str = "image", batch_size: int = 32
+        self,
+        images: np.ndarray | Iterable[np.ndarray],
+        *,
+        encoder: str = "image",
+        location: np.ndarray | None = None,
+        batch_size: int = 32,
     ) -> np.ndarray:
         """Encode decoded pictures of any size.
 
@@ -221,6 +226,8 @@ class Bundle:
             images: array ``[n, height, width, 3]``, or arrays ``[height, width, 3]`` of various sizes; uint8, or
                 float in [0, 255]. Each one goes through :func:`evaluation_transform`.
             encoder: name of an encoder that takes images.
+            location: float32 ``[n, 4]``, left, top, right and bottom of map pictures in metres, for an encoder that
+                takes them.
             batch_size: pictures that are resized and encoded at once.
 
         Returns:
@@ -229,15 +236,16 @@ class Bundle:
         Raises:
             ValueError: something that is not such a picture.
         """
-        size = self._image_size(encoder)
+        size = self._image_size(encoder, location)
         transformed = (evaluation_transform(image, size, f"image {index}") for index, image in enumerate(images))
-        return self._encode_in_batches(encoder, "image", transformed, batch_size)
+        return self._encode_in_batches(encoder, transformed, location, batch_size)
 
     def encode_photos(
         self,
         photos: Iterable[str | pathlib.Path | bytes],
         *,
         encoder: str = "image",
+        location: np.ndarray | None = None,
         batch_size: int = 32,
     ) -> np.ndarray:
         """Encode photo files (needs Pillow).
@@ -245,6 +253,7 @@ class Bundle:
         Args:
             photos: paths, or encoded photos as bytes; JPEG, PNG, WebP, BMP, or GIF (its first frame).
             encoder: name of an encoder that takes images.
+            location: as for :meth:`encode_images`.
             batch_size: photos that are decoded and encoded at once.
 
         Returns:
@@ -254,9 +263,9 @@ class Bundle:
             OSError: a file that is not there or is not a readable photo.
             ValueError: a photo of more than :data:`MAX_PIXELS` pixels.
         """
-        size = self._image_size(encoder)
+        size = self._image_size(encoder, location)
         transformed = (evaluation_transform(decode_photo(photo), size) for photo in photos)
-        return self._encode_in_batches(encoder, "image", transformed, batch_size)
+        return self._encode_in_batches(encoder, transformed, location, batch_size)
 
     def encode_recipes(
         self, recipes: Iterable[Mapping[str, Any]], *, encoder: str = "recipe", batch_size: int = 32
@@ -344,18 +353,24 @@ class Bundle:
             raise ValueError(f"{kind[:-1]}: expected one of {sorted(entries)}, received {name!r}.")
         return entries[name]
 
-    def _image_size(self, encoder):
+    def _image_size(self, encoder, location):
         inputs = self._check_name("encoders", encoder)["inputs"]
-        if list(inputs) != ["image"]:
+        if set(inputs) not in ({"image"}, {"image", "location"}):
             raise ValueError(
                 f"encoder: expected one that takes an image, received {encoder!r}, which takes {list(inputs)}."
             )
+        if ("location" in inputs) != (location is not None):
+            wanted = "the pictures' location, float32 [n, 4]" if "location" in inputs else "none"
+            raise ValueError(f"location: expected {wanted} for encoder {encoder!r}, received otherwise.")
         return inputs["image"]["shape"][1]
 
-    def _encode_in_batches(self, encoder, name, rows, batch_size):
+    def _encode_in_batches(self, encoder, rows, location, batch_size):
         embeddings = [np.zeros((0, self.embedding_size), np.float32)]
-        for _, chunk in _chunks(rows, batch_size):
-            embeddings.append(self.encode(encoder, {name: np.stack(chunk)}, batch_size=batch_size))
+        for start, chunk in _chunks(rows, batch_size):
+            inputs = {"image": np.stack(chunk)}
+            if location is not None:
+                inputs["location"] = np.asarray(location, np.float32)[start : start + len(chunk)]
+            embeddings.append(self.encode(encoder, inputs, batch_size=batch_size))
         return np.concatenate(embeddings)
 
     def _run(self, kind, name, inputs, batch_size):

@@ -5,7 +5,8 @@ endpoint                  inputs                                                
 ========================= ================================================================ ==========================
 ``encode_<encoder>``      the encoder's own: ``image`` float32 [batch, side, side, 3] in   ``embedding`` float32
                           [0, 255], or a recipe's int32 tokens                             [batch, embedding_size]
-``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos             the same
+``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same
+                          a map picture's ``location`` float32 [batch, 4]
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same
                           ``instructions`` string [batch, m], ``""`` where there are fewer
 ``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same
@@ -72,8 +73,8 @@ def network_inputs(network: keras.Model) -> dict[str, tf.TensorSpec]:
 
 
 def takes_photo(inputs: Mapping[str, tf.TensorSpec], spec: schema.RecipeSpec) -> bool:
-    """Whether these are the inputs of an encoder of photos."""
-    return _shapes(inputs) == spec.image_inputs()
+    """Whether these are the inputs of an encoder of photos: the picture, and what else the spec says of one."""
+    return schema.IMAGE in inputs and _shapes(inputs).items() <= spec.image_inputs().items()
 
 
 def takes_recipe(inputs: Mapping[str, tf.TensorSpec], spec: schema.RecipeSpec) -> bool:
@@ -187,9 +188,10 @@ def _bytes_endpoint(name, encoder, spec):
 
         photos = tf.map_fn(prepare, inputs[schema.IMAGE], fn_output_signature=tf.float32)
         photos = tf.ensure_shape(photos, [None, spec.image_size, spec.image_size, 3])
-        return {"embedding": encoder({schema.IMAGE: photos}, training=False)}
+        return {"embedding": encoder({**inputs, schema.IMAGE: photos}, training=False)}
 
-    return Endpoint(name, encode, {schema.IMAGE: tf.TensorSpec([None], tf.string, schema.IMAGE)}, "embedding")
+    encoded = {**network_inputs(encoder), schema.IMAGE: tf.TensorSpec([None], tf.string, schema.IMAGE)}
+    return Endpoint(name, encode, encoded, "embedding")
 
 
 def _text_endpoint(name, encoder, tokenizer):

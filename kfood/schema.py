@@ -2,7 +2,7 @@
 
 Two things live here and nothing else: the names under which features travel (on disk, in a batch, as inputs of an
 exported graph), and the specs, which fix every shape that a model and its data have to agree on: :class:`RecipeSpec`
-of recipes with photos, :class:`PhotoSpec` of labelled photos.
+of recipes with photos, :class:`PhotoSpec` of labelled photos, :class:`TrajectorySpec` of trajectories with pictures.
 
 =================== ======================================================== ==========================================
 feature in a batch  dtype and shape                                          meaning
@@ -31,6 +31,8 @@ INSTRUCTIONS = "instructions"
 INSTRUCTION_VECTORS = "instruction_vectors"
 INGREDIENT_IDS = "ingredient_ids"
 CLASS_ID = "class_id"
+TRAJECTORY = "trajectory"
+LOCATION = "location"
 
 # Features that exist on disk only (see kfood.data): raw text, and photos as encoded bytes.
 INGREDIENT_NAMES = "ingredient_names"
@@ -132,3 +134,48 @@ class PhotoSpec:
     def image_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name → (shape without the batch axis, dtype) of what an image encoder receives."""
         return {IMAGE: ((self.image_size, self.image_size, 3), "float32")}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectorySpec:
+    """Shapes of a batch of trajectories with pictures, and the piece of ground that they lie on.
+
+    Attributes:
+        image_size: side of the square picture that the image encoder receives, pixels.
+        points: of a trajectory.
+        centre_x: middle of the ground, metres.
+        centre_y: likewise.
+        extent: from the middle to the farthest side, metres; encoders divide by it.
+        geographic: whether metres were projected from latitudes and longitudes.
+        origin_latitude: where such metres are 0, degrees.
+        origin_longitude: likewise.
+    """
+
+    image_size: int = 64
+    points: int = 20
+    centre_x: float = 0.0
+    centre_y: float = 0.0
+    extent: float = 10.0
+    geographic: bool = False
+    origin_latitude: float = 0.0
+    origin_longitude: float = 0.0
+
+    def __post_init__(self):
+        for name, least in {"image_size": 1, "points": 2}.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
+        if not self.extent > 0:
+            raise ValueError(f"extent: expected metres above 0, received {self.extent!r}.")
+
+    def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """None: there is no recipe."""
+        return {}
+
+    def image_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name → (shape without the batch axis, dtype) of what an image encoder receives."""
+        return {IMAGE: ((self.image_size, self.image_size, 3), "float32"), LOCATION: ((4,), "float32")}
+
+    def trajectory_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name → (shape without the batch axis, dtype) of what a trajectory encoder receives."""
+        return {TRAJECTORY: ((self.points, 2), "float32")}

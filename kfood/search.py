@@ -1,4 +1,4 @@
-"""An index of recipes and their photos, or of photos alone, and what it holds nearest to an embedding.
+"""An index of recipes or trajectories and their pictures, or of photos alone, and what is nearest to an embedding.
 
 ::
 
@@ -6,6 +6,7 @@
       index.json        what it is: bundle, model, distance, dataset, number of items
       photos.npy        float32 [items, dim], embeddings of the photos
       recipes.npy       float32 [items, dim], embeddings of the recipes, where there are any
+      trajectories.npy  likewise of trajectories; photos are then their map pictures
       items.jsonl       a line an item: id, title, ingredients, instructions
       thumbnails.bin    a small JPEG of each item's photo, one after the other
       offsets.npy       int64 [2, items + 1]: where each line and each thumbnail begins
@@ -40,8 +41,8 @@ FORMAT = 2
 Approximate = Literal["hnsw", "int8", "binary"]
 """Ways to pick candidates."""
 
-Side = Literal["photos", "recipes"]
-SIDES: tuple[Side, ...] = ("photos", "recipes")
+Side = Literal["photos", "recipes", "trajectories"]
+SIDES: tuple[Side, ...] = ("photos", "recipes", "trajectories")
 
 THUMBNAIL = 160
 """Longer side of a thumbnail, pixels."""
@@ -73,8 +74,11 @@ class Encoder(Protocol):
     distance: Any
     embedding_size: int
 
-    def encode_images(self, images: list[np.ndarray]) -> np.ndarray:
-        """Arrays uint8 [height, width, 3] → float32 [n, embedding_size]."""
+    def encode_images(self, images: list[np.ndarray], *, location: np.ndarray | None = None) -> np.ndarray:
+        """Arrays uint8 [height, width, 3], map pictures with location [n, 4] → float32 [n, embedding_size]."""
+
+    def encode(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Inputs by name, ready for an encoder → float32 [n, embedding_size]."""
 
     def encode_recipes(self, recipes: list[Mapping[str, Any]]) -> np.ndarray:
         """Recipes as text → float32 [n, embedding_size]."""
@@ -98,7 +102,7 @@ class Generator(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One recipe with its photo, or a photo alone, to be indexed.
+    """One recipe or trajectory with its picture, or a photo alone, to be indexed.
 
     Attributes:
         id: of the recipe or photo.
@@ -107,6 +111,8 @@ class Item:
         instructions: sentences, to be shown.
         recipe: what the recipe encoder reads, see ``Bundle.encode_recipes``; None in an index of photos alone.
         photo: uint8 [height, width, 3].
+        trajectory: float32 [points, 2], metres, as the encoder reads it; None where there is none.
+        location: float32 [4], corners of a map picture: left, top, right, bottom; None of a photo.
     """
 
     id: str
@@ -115,6 +121,8 @@ class Item:
     instructions: list[str]
     recipe: Mapping[str, Any] | None
     photo: np.ndarray
+    trajectory: np.ndarray | None = None
+    location: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -422,7 +430,7 @@ def explain(
             f"{generator.model}, which has {_listed(generator.decoders)}."
         )
     sources = generator.sources("picture")
-    compared = {"photos": "image", "recipes": "recipe"}[side]
+    compared = {"photos": "image", "recipes": "recipe", "trajectories": "trajectory"}[side]
     source = compared if compared in sources else sources[0]
     embeddings = index.embeddings("photos" if source == "image" else "recipes")[[result.row for result in results]]
 
@@ -522,6 +530,7 @@ def _write_items(part, encoder, items, advance):
     with (
         open(part / "photos.raw", "wb") as photos,
         open(part / "recipes.raw", "wb") as recipes,
+        open(part / "trajectories.raw", "wb") as trajectories,
         open(part / "items.jsonl", "wb") as lines,
         open(part / "thumbnails.bin", "wb") as thumbnails,
     ):
@@ -529,7 +538,11 @@ def _write_items(part, encoder, items, advance):
             kept, embeddings = _encode_recipes(encoder, batch)
             without_words += [item.id for item in batch if item not in kept]
             if kept:
-                photos.write(encoder.encode_images([item.photo for item in kept]).tobytes())
+                location = None if kept[0].location is None else np.stack([item.location for item in kept])
+                photos.write(encoder.encode_images([item.photo for item in kept], location=location).tobytes())
+                if kept[0].trajectory is not None:
+                    points = np.stack([item.trajectory for item in kept])
+                    trajectories.write(encoder.encode("trajectory", {"trajectory": points}).tobytes())
                 if embeddings is not None:
                     recipes.write(embeddings.tobytes())
             for item in kept:
@@ -630,7 +643,7 @@ def _write_approximate(part, method, distance, sides):
             _write_graph(part / f"{side}.faiss", gallery, distance)
         else:
             _write_codes(part, side, method, gallery, distance)
-        other = arrays.get("recipes" if side == "photos" else "photos", gallery)
+        other = next((arrays[name] for name in sides if name != side), gallery)
         step = max(1, len(other) // _RECALL_QUERIES)
         queries = np.asarray(other[::step][:_RECALL_QUERIES])
         top = min(_RECALL_TOP, len(gallery))

@@ -33,7 +33,8 @@ import numpy as np
 import kfood
 from kfood import folders, schema
 from kfood.data import pipeline
-from kfood.data.dataset import LabelledDataset, RecipeDataset
+from kfood.data.dataset import LabelledDataset, PreparedDataset
+from kfood.data.drawing import Movement
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics, retrieval
 from kfood.layers.image import RUN_WEIGHTS
@@ -55,7 +56,7 @@ class TrainingConfig:
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
         jit_compile: compile the step with XLA.
         deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights.
-        augmentation: how training photos are varied.
+        augmentation: how training photos are varied, or training trajectories moved.
     """
 
     epochs: int = 50
@@ -66,7 +67,7 @@ class TrainingConfig:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = False
     deterministic: bool = True
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation | Movement = Augmentation()
 
     def __post_init__(self):
         for name, valid in {
@@ -318,7 +319,7 @@ def prepare_keras(config: TrainingConfig) -> None:
 def train(
     name: str,
     experiment: Any,
-    dataset: RecipeDataset | LabelledDataset,
+    dataset: PreparedDataset,
     run: pathlib.Path,
     *,
     variant: str = "",
@@ -401,7 +402,7 @@ def train(
     return progress
 
 
-def _start_run(run: pathlib.Path, description: dict, dataset: RecipeDataset | LabelledDataset, resume: bool) -> None:
+def _start_run(run: pathlib.Path, description: dict, dataset: PreparedDataset, resume: bool) -> None:
     path = run / "config.json"
     if run.exists() and any(run.iterdir()):
         if not resume:

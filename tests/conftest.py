@@ -53,7 +53,7 @@ def random_tokens(rng, shape, vocabulary):
 
 @pytest.fixture
 def tiny_batch(rng, tiny_spec):
-    """Eight pairs of ``tiny_spec``, each recipe with its own words."""
+    """Eight pairs of ``tiny_spec``, each recipe with its own words, and with a trajectory within its picture."""
     spec, n = tiny_spec, 8
     return {
         schema.IMAGE: rng.uniform(0, 255, (n, 32, 32, 3)).astype("float32"),
@@ -62,6 +62,9 @@ def tiny_batch(rng, tiny_spec):
         schema.INSTRUCTIONS: random_tokens(rng, (n, spec.instructions, spec.instruction_words), spec.word_vocabulary),
         schema.INGREDIENT_IDS: random_tokens(rng, (n, spec.ingredients), spec.ingredient_vocabulary),
         schema.CLASS_ID: rng.integers(0, spec.classes, n).astype("int32"),
+        schema.TRAJECTORY: rng.uniform(0.5, 3.5, (n, 20, 2)).astype("float32")
+        + np.arange(n, dtype="float32")[:, None, None],
+        schema.LOCATION: np.array([[0, 4, 4, 0]], "float32") + np.arange(n, dtype="float32")[:, None],
     }
 
 

@@ -36,7 +36,7 @@ class Encoder:
     model: str = "fake"
     embedding_size: int = DIM
 
-    def encode_images(self, images):
+    def encode_images(self, images, *, location=None):
         return np.array([[*image.mean((0, 1)) / 255, 1] for image in images], np.float32)
 
     def encode_recipes(self, recipes):
@@ -199,7 +199,7 @@ def test_a_failure_leaves_the_index_before(tmp_path):
     before = (tmp_path / "index" / "index.json").read_bytes()
 
     class Broken(Encoder):
-        def encode_images(self, images):
+        def encode_images(self, images, *, location=None):
             raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space left"):

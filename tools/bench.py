@@ -471,7 +471,11 @@ def _random_model(name: str, preset: str, n: int) -> tuple[Any, dict[str, Any]]:
     if spec.recipe_inputs():
         ids = generator.integers(2, spec.ingredient_vocabulary, (n, spec.ingredients), np.int32)
         batch[schema.INGREDIENT_IDS] = ids
-    batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
+    if MODELS[model_name].data == "trajectories":
+        batch[schema.TRAJECTORY] = generator.uniform(-5, 5, (n, spec.points, 2)).astype("float32")
+        batch[schema.LOCATION] = np.tile(np.float32([-6, 6, 6, -6]), (n, 1))
+    else:
+        batch[schema.CLASS_ID] = generator.integers(1, spec.classes, n, np.int32)
     return model, batch
 
 

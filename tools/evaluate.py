@@ -6,6 +6,7 @@ Examples:
     kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
     kfood evaluate R2GAN --data KITCHEN --thumbnails
     kfood evaluate PHOTOS --data LABELLED
+    kfood evaluate TRAJCROSS --data WALKS
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import LabelledDataset, RecipeDataset
+    from kfood.data.dataset import LabelledDataset
     from kfood.evaluation.embedding import Embeddings
     from kfood.evaluation.protocols import Evaluation, Protocol
 
@@ -35,7 +36,7 @@ class Evaluate:
     split: str = "test"
     """Which of its splits."""
     gallery: int | None = None
-    """Of recipes: pairs in a gallery; by default 1,000, or the whole split if it has fewer."""
+    """Pairs in a gallery; by default 1,000, or the whole split if it has fewer; of trajectories the whole split."""
     subsets: int | None = None
     """Of recipes: galleries drawn from the split; by default 10, or 1 where a gallery is the whole split."""
     seed: int = 0
@@ -51,6 +52,8 @@ class Evaluate:
     thumbnails: bool = False
     """Of recipes, for a model that makes pictures: also train a small classifier on real photos and ask it of how many
     made pictures it names the dish."""
+    robustness: bool = False
+    """Of trajectories: also measure top-1 against dropped points, position noise and thickness; robustness.png."""
     out: pathlib.Path | None = None
     """Folder for the two files; by default the run's."""
 
@@ -80,9 +83,14 @@ def run(args: Evaluate) -> dict[str, Any]:
     from kfood.models import MODELS, run_config
 
     trained = MODELS.get(run_config(args.run)["model"])
-    dataset = open_dataset(args.data, trained.data if trained else "recipes")
+    kind = trained.data if trained else "recipes"
+    if args.robustness and kind != "trajectories":
+        raise ValueError(f"--robustness: expected a run of a model of trajectories, received one of {kind}.")
+    dataset = open_dataset(args.data, kind)
     evaluated = _by_class(args, dataset) if isinstance(dataset, LabelledDataset) else _by_pair(args, dataset)
     content, page, table = evaluated
+    if args.robustness:
+        _robustness(args, dataset, content)
     paths = report.write_report(args.out or args.run, content, page)
     rich.print(table)
     print(f"{paths[0]}\n{paths[1]}")
@@ -109,7 +117,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     model: Any = load_run(args.run, weights=args.weights)
     start = time.perf_counter()
     with _progress() as bar:
-        embeddings = _embedded(args, dataset, model, schema.CLASS_ID, bar)
+        embeddings = _embedded(args, dataset, model, [schema.CLASS_ID], bar)
     embedded = time.perf_counter()
     arrays, labels = embeddings.arrays["image"], embeddings.features[schema.CLASS_ID]
     figures = retrieval_metrics(arrays, labels, distance=model.distance, seed=args.seed)
@@ -131,8 +139,8 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     return content, class_report.class_report_html(content, arrays, labels, dataset), table
 
 
-def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], str, Any]:
-    """Each recipe looks for its photo and back: (report.json, report.html, table)."""
+def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
+    """Each recipe, or trajectory, looks for its picture and back: (report.json, report.html, table)."""
     from kfood import schema
     from kfood.evaluation import report
     from kfood.evaluation.protocols import evaluate, scalability
@@ -140,15 +148,20 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
     from kfood.models import load_run
 
     pairs = dataset.size(args.split)
-    protocol = protocol_for(args, pairs)
+    recipes = dataset.kind == "recipes"
+    if args.thumbnails and not recipes:
+        raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
+    protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
-    check_vocabulary(args.run, args.data, dataset.fingerprint)
+    if recipes:
+        check_vocabulary(args.run, args.data, dataset.fingerprint)
     model: Any = load_run(args.run, weights=args.weights)  # any model: only its encoders, decoders and distance
     thumbnails = thumbnail_accuracy(model, dataset, split=args.split, seed=args.seed) if args.thumbnails else None
 
     start = time.perf_counter()
     with _progress() as bar:
-        embeddings = _embedded(args, dataset, model, schema.INGREDIENT_IDS, bar)
+        kept = [schema.INGREDIENT_IDS] if recipes else [schema.TRAJECTORY, schema.LOCATION]
+        embeddings = _embedded(args, dataset, model, kept, bar)
         embedded = time.perf_counter()
         ranking = bar.add_task("ranking", total=None)
         evaluation = evaluate(
@@ -184,8 +197,21 @@ def _by_pair(args: Evaluate, dataset: "RecipeDataset") -> tuple[dict[str, Any], 
     return content, page, table
 
 
-def _embedded(args: Evaluate, dataset: Any, model: Any, keep: str, bar: Any) -> "Embeddings":
-    """The split's embeddings, with one of its features beside them."""
+def _robustness(args: Evaluate, dataset: Any, content: dict[str, Any]) -> None:
+    """Adds ``robustness`` to the report and draws it beside."""
+    from kfood import folders
+    from kfood.evaluation import robustness
+    from kfood.models import load_run
+
+    out = args.out or args.run
+    content["robustness"] = robustness.measure(load_run(args.run, weights=args.weights), dataset, args.split, args.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    folders.write_whole({out / "robustness.png": robustness.chart(content["robustness"], dataset.style.thickness)})
+    print(out / "robustness.png")
+
+
+def _embedded(args: Evaluate, dataset: Any, model: Any, keep: list[str], bar: Any) -> "Embeddings":
+    """The split's embeddings, with some of its features beside them."""
     from kfood.data.pipeline import batches
     from kfood.evaluation.embedding import embed_dataset
 
@@ -193,7 +219,7 @@ def _embedded(args: Evaluate, dataset: Any, model: Any, keep: str, bar: Any) -> 
     return embed_dataset(
         model,
         batches(dataset, args.split, model.spec, args.batch_size, training=False),
-        keep=[keep],
+        keep=keep,
         progress=lambda done: bar.update(task, completed=done),
     )
 
@@ -224,13 +250,13 @@ def _progress() -> Any:
     return progress.Progress(*columns)
 
 
-def protocol_for(args: Evaluate, pairs: int) -> "Protocol":
-    """The protocol asked for, with the defaults for a split of ``pairs`` pairs."""
+def protocol_for(args: Evaluate, pairs: int, default: int = DEFAULT_GALLERY) -> "Protocol":
+    """The protocol asked for, with the defaults for a split of ``pairs`` pairs and galleries of ``default``."""
     from kfood.evaluation.protocols import Protocol
 
     gallery = args.gallery
-    if gallery is None and pairs > DEFAULT_GALLERY:
-        gallery = DEFAULT_GALLERY
+    if gallery is None and pairs > default:
+        gallery = default
     whole = gallery is None or gallery == pairs  # all random galleries of this size are one and the same
     subsets = args.subsets if args.subsets is not None else (1 if whole else DEFAULT_SUBSETS)
     return Protocol(None if whole and subsets == 1 else gallery, subsets, args.seed, args.rank_origin, args.sampling)

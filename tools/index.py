@@ -1,4 +1,4 @@
-"""Embed a dataset's photos, and its recipes where it has any, with a bundle, for `kfood search`.
+"""Embed a dataset's pictures, and its recipes or trajectories where it has any, with a bundle, for `kfood search`.
 
 Examples:
     kfood index BUNDLE --data DATA --out INDEX
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import LabelledDataset, RecipeDataset
+    from kfood.data.dataset import LabelledDataset, RecipeDataset, TrajectoryDataset
     from kfood.export.runtime import Bundle
     from kfood.search import Item
 
@@ -50,13 +50,19 @@ def run(args: Index) -> None:
     """Indexes, and says what was left out."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from kfood import schema
     from kfood.data.dataset import SPLITS, open_dataset
     from kfood.export.runtime import Bundle
     from kfood.search import build_index
 
     bundle = Bundle.open(args.bundle, threads=args.threads)
-    dataset: Any = open_dataset(args.data, "recipes" if schema.INSTRUCTION_VECTORS in bundle.spec else "labelled")
+    kinds: Any = {"recipe": "recipes", "trajectory": "trajectories"}
+    kind: Any = next((kinds[name] for name in bundle.encoders if name in kinds), "labelled")
+    dataset: Any = open_dataset(args.data, kind)
+    contents: Any = {
+        "recipes": lambda: items(dataset, splits, bundle),
+        "labelled": lambda: photo_items(dataset, splits),
+        "trajectories": lambda: trajectory_items(dataset, splits, bundle),
+    }
     splits: list[str] = list(SPLITS) if args.split == "all" else [args.split]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -64,14 +70,14 @@ def run(args: Index) -> None:
         description = build_index(
             args.out,
             bundle,
-            photo_items(dataset, splits) if dataset.kind == "labelled" else items(dataset, splits, bundle),
+            contents[kind](),
             dataset={"name": dataset.name, "fingerprint": dataset.fingerprint},
             splits=splits,
             approximate=args.approximate,
             overwrite=args.overwrite,
             advance=lambda count: progress.advance(task, count),
         )
-    what = "recipes with photos" if "recipes" in description["sides"] else "photos"
+    what = {"recipes": "recipes with photos", "labelled": "photos", "trajectories": "trajectories with pictures"}[kind]
     print(f"{args.out}: {description['items']:,} {what}, by {description['distance']} distance.")
     left_out = description["without_words"]
     if left_out["count"]:
@@ -152,4 +158,41 @@ def photo_items(dataset: "LabelledDataset", splits: list[str]) -> Iterator["Item
                 instructions=[],
                 recipe=None,
                 photo=decode_photo(example[schema.IMAGES].numpy()[0]),
+            )
+
+
+def trajectory_items(dataset: "TrajectoryDataset", splits: list[str], bundle: "Bundle") -> Iterator["Item"]:
+    """The trajectories of some splits in disk order, each with its map picture.
+
+    Args:
+        dataset: where they come from.
+        splits: which.
+        bundle: says how many points it reads, and whether pictures' corners.
+
+    Raises:
+        ValueError: the bundle reads trajectories of another number of points.
+    """
+    from kfood import schema
+    from kfood.export.runtime import decode_photo
+    from kfood.search import Item
+
+    if bundle.spec["points"] != dataset.points:
+        raise ValueError(
+            f"{dataset.path}: expected trajectories of {bundle.spec['points']} points, which the model reads, "
+            f"received {dataset.points}."
+        )
+    placed = schema.LOCATION in bundle.manifest["encoders"]["image"]["inputs"]
+    for split in splits:
+        for example in dataset.trajectories(split):
+            left, top, right, bottom = example[schema.LOCATION]
+            place = f"{left:.1f}…{right:.1f} m, {bottom:.1f}…{top:.1f} m"
+            yield Item(
+                id=example[schema.ID],
+                title=f"{dataset.classes[example[schema.CLASS_ID]]}: {place}",
+                ingredients=[],
+                instructions=[],
+                recipe=None,
+                photo=decode_photo(example["picture"]),
+                trajectory=example[schema.TRAJECTORY],
+                location=example[schema.LOCATION] if placed else None,
             )

@@ -5,6 +5,8 @@ Examples:
     kfood prepare labelled --source food-101.tar.gz --out data/food-101
     kfood prepare labelled --source photos/ --out data/photos --train-classes 20
     kfood prepare labelled --tfds cub-200-2011 --out data/cub
+    kfood prepare ucy --source univ/test/ --out data/ucy --split pedestrian
+    kfood prepare ucy --source walks/ --out data/walks --length 40 --longest-gap 30
     kfood prepare kitchen --out data/kitchen --pairs 2000 --size 128 --seed 0
 """
 
@@ -12,12 +14,12 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 if TYPE_CHECKING:
-    from kfood.data.dataset import LabelledDataset, RecipeDataset
+    from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,57 @@ class Labelled:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ucy:
+    """Prepare trajectories with map pictures: windows of tracks, drawn at a random offset and scale.
+
+    Reads UCY/ETH text files (frame pedestrian x y, in metres), or GeoJSON lines or GPX tracks in degrees.
+    """
+
+    source: pathlib.Path
+    """File, or folder of files."""
+    out: pathlib.Path
+    """Folder to make."""
+    split: Literal["paper", "pedestrian"] = "paper"
+    """paper: windows at random, so that near copies lie on both sides; pedestrian: no track on both sides."""
+    length: int = 20
+    """Points of a trajectory."""
+    stride: int = 2
+    """Points from the start of one window to the next."""
+    longest_gap: float = 10.0
+    """Most frames, or seconds, between two points; a longer gap starts a track anew. 0: any."""
+    test_share: float = 0.1909
+    """Share of the windows for testing; the default leaves 2,359 of UCY univ's 12,359."""
+    val_share: float = 0.05
+    """Share of the others that is held out for validation."""
+    size: int = 64
+    """Side of the pictures, pixels."""
+    thickness: tuple[float, float] = (1.0, 4.0)
+    """Least and most thickness of the line, pixels."""
+    scale: tuple[float, float] = (1.25, 2.5)
+    """Least and most side of a picture, in longer sides of its trajectory's box."""
+    least_extent: float = 3.0
+    """A smaller box counts as this, metres."""
+    backgrounds: pathlib.Path | None = None
+    """Folder of JPEG map tiles or scene photos, to lie behind the lines."""
+    seed: int = 0
+    """Of the split and the pictures."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared dataset."""
+
+    def __post_init__(self):
+        _at_least_one(self, "stride", "size")
+        if self.length < 2:
+            raise ValueError(f"--length: expected at least 2, received {self.length}.")
+        for name in ("test_share", "val_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: expected a share between 0 and 1, received {getattr(self, name)}."
+                )
+        if self.longest_gap < 0:
+            raise ValueError(f"--longest-gap: expected at least 0, received {self.longest_gap}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Kitchen:
     """Draw the synthetic kitchen: recipes from templates, pictures that follow from them."""
 
@@ -106,6 +159,7 @@ class Prepare:
     what: tyro.conf.OmitSubcommandPrefixes[
         Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")]
         | Annotated[Labelled, tyro.conf.subcommand("labelled")]
+        | Annotated[Ucy, tyro.conf.subcommand("ucy")]
         | Annotated[Kitchen, tyro.conf.subcommand("kitchen")]
     ]
 
@@ -119,7 +173,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def run(args: Prepare | Recipe1M | Labelled | Kitchen) -> "RecipeDataset | LabelledDataset":
+def run(args: Prepare | Recipe1M | Labelled | Ucy | Kitchen) -> "PreparedDataset":
     """Run the command.
 
     Args:
@@ -135,6 +189,8 @@ def run(args: Prepare | Recipe1M | Labelled | Kitchen) -> "RecipeDataset | Label
     what = args.what if isinstance(args, Prepare) else args
     if isinstance(what, Labelled):
         return _prepare_labelled(what)
+    if isinstance(what, Ucy):
+        return _prepare_ucy(what)
     return _prepare_recipe1m(what) if isinstance(what, Recipe1M) else _prepare_kitchen(what)
 
 
@@ -222,15 +278,105 @@ def _prepare_labelled(args: Labelled) -> "LabelledDataset":
             overwrite=args.overwrite,
             report=lambda: {"dropped": photos.dropped.by_reason},
         )
-    for reason, drop in photos.dropped.by_reason.items():
-        first = ", ".join(drop["first"])
-        _print(f"Left out, {reason}: {drop['count']:,} ({first}{', …' if drop['count'] > len(drop['first']) else ''}).")
+    _say_dropped(photos.dropped.by_reason)
     sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
     _print(
         f"{dataset.path} ({dataset.name}): {sizes} photos; {train_classes:,} classes to train on, "
         f"{count - train_classes:,} others to test on."
     )
     return dataset
+
+
+def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
+    import io
+    import math
+    import zlib
+
+    import numpy as np
+    from PIL import Image
+
+    from kfood.data import builder, drawing, tracks
+    from kfood.data.dataset import SPLITS, TrajectoryRecord
+
+    builder.check_output(args.out, overwrite=args.overwrite)
+    found = tracks.Tracks(args.source)
+    origin = found.origin()
+    backgrounds = tuple(sorted(args.backgrounds.glob("*.jp*g"))) if args.backgrounds else ()
+    if args.backgrounds and not backgrounds:
+        raise ValueError(f"--backgrounds: expected a folder of JPEG pictures, received none in {args.backgrounds}.")
+    style = drawing.Style(args.size, args.thickness, args.scale, args.least_extent, backgrounds)
+    recordings = {name: index for index, name in enumerate(found.recordings)}
+
+    def windows():
+        gap = args.longest_gap or math.inf
+        return found.windows(args.length, args.stride, origin=origin, longest_gap=gap)
+
+    with _progress() as progress:
+        task = progress.add_task("windows", total=None)
+        low, high = np.full(2, np.inf), np.full(2, -np.inf)
+
+        def names():
+            nonlocal low, high
+            for window in windows():
+                low, high = np.minimum(low, window.points.min(axis=0)), np.maximum(high, window.points.max(axis=0))
+                progress.advance(task)
+                yield window.track
+
+        split_of = tracks.split_windows(
+            names(), args.split, test_share=args.test_share, val_share=args.val_share, seed=args.seed
+        )
+        if not len(split_of):
+            progress.stop()
+            _say_dropped(found.dropped.by_reason)
+            raise builder.EmptySplitError(f"{args.source}: expected tracks of {args.length} points, received none.")
+        dropped = found.dropped.by_reason
+        centre = (low + high) / 2
+        ground = {
+            "centre_x": float(centre[0]),
+            "centre_y": float(centre[1]),
+            "extent": max(float((high - low).max()) / 2, 1.0),
+            "geographic": found.geographic,
+            "origin_latitude": origin[1],
+            "origin_longitude": origin[0],
+        }
+
+        def records(split):
+            number = SPLITS.index(split)
+            task = progress.add_task(split, total=int((split_of == number).sum()))
+            for window, own in zip(windows(), split_of, strict=True):
+                if own != number:
+                    continue
+                name = f"{window.track}@{window.first:g}"
+                points = window.points.astype(np.float32)
+                random = np.random.default_rng([args.seed, zlib.crc32(name.encode())])
+                pixels, location = drawing.picture(points, style, random)
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                recording = recordings[window.track if window.track in recordings else window.track.rpartition("/")[0]]
+                yield TrajectoryRecord(name, recording, points, file.getvalue(), location)
+                progress.advance(task)
+
+        dataset = builder.write_trajectories(
+            args.out,
+            f"{args.source.resolve().name}-{args.split}",
+            {split: records(split) for split in SPLITS},
+            recordings=found.recordings,
+            points=args.length,
+            ground=ground,
+            style=style,
+            overwrite=args.overwrite,
+            report=lambda: {"dropped": dropped},
+        )
+    _say_dropped(dropped)
+    sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
+    _print(f"{dataset.path}: {sizes} trajectories of {args.length} points with pictures, split {args.split!r}.")
+    return dataset
+
+
+def _say_dropped(by_reason: dict[str, Any]) -> None:
+    for reason, drop in by_reason.items():
+        first = ", ".join(drop["first"])
+        _print(f"Left out, {reason}: {drop['count']:,} ({first}{', …' if drop['count'] > len(drop['first']) else ''}).")
 
 
 def _prepare_kitchen(args: Kitchen) -> "RecipeDataset":

@@ -1,6 +1,7 @@
 """Search an index by a photo, a recipe, or a text; neither TensorFlow nor the dataset is needed.
 
-A photo finds recipes, or photos in an index of photos alone; a recipe or a text finds photos; `--to` changes that. A
+A photo finds recipes, or photos in an index of photos alone; a recipe or a text finds photos; a trajectory (rows of
+time, x, y in metres, GPX or GeoJSON) finds map pictures, and these trajectories; `--to` changes that. A
 recipe is a JSON file with any of the keys title (a string), ingredients and instructions (lists of strings). A text is
 read as a recipe: whole as its title and its one instruction, and cut at commas as its ingredients.
 
@@ -9,6 +10,8 @@ Examples:
     kfood search INDEX --image soup.jpg --gallery-picture found.png --explain
     kfood search INDEX --recipe soup.json --top 10 --gallery-picture found.png
     kfood search INDEX --text "tomato soup, basil" --to recipes
+    kfood search INDEX --trajectory track.csv
+    kfood search INDEX --image map.png --location 3.5 12 13.5 2
 """
 
 import dataclasses
@@ -19,10 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from kfood.export.runtime import Bundle
-    from kfood.search import Result
+    from kfood.search import Result, Side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +42,14 @@ class Search:
     """Recipe to search by, a JSON file."""
     text: str | None = None
     """Text to search by."""
+    trajectory: pathlib.Path | None = None
+    """Track to search by: .csv or .txt in metres, .gpx or .geojson in degrees; it is read at evenly spaced times."""
+    location: tuple[float, float, float, float] | None = None
+    """Of a map picture given as --image: left, top, right, bottom, in metres."""
     top: int = 5
     """How many to find."""
-    to: Literal["photos", "recipes"] | None = None
-    """What to search among; recipes for a photo where there are any, photos otherwise."""
+    to: Literal["photos", "recipes", "trajectories"] | None = None
+    """What to search among; recipes or trajectories for a photo where there are any, photos otherwise."""
     gallery_picture: pathlib.Path | None = None
     """PNG to draw: the query beside what was found."""
     explain: bool = False
@@ -49,10 +58,10 @@ class Search:
     """The bundle that made the index, if it was moved."""
 
     def __post_init__(self):
-        given = [name for name in ("image", "recipe", "text") if getattr(self, name) is not None]
+        given = [name for name in ("image", "recipe", "text", "trajectory") if getattr(self, name) is not None]
         if len(given) != 1:
             received = " and ".join(f"--{name}" for name in given) or "none"
-            raise ValueError(f"expected one of --image, --recipe and --text, received {received}.")
+            raise ValueError(f"expected one of --image, --recipe, --text and --trajectory, received {received}.")
         if self.explain and self.gallery_picture is None:
             raise ValueError("--explain: expected --gallery-picture OUT.png too, the picture that it adds to.")
         if self.top < 1:
@@ -81,14 +90,17 @@ def run(args: Search) -> "list[Result]":
         raise FileNotFoundError(f"{path}: expected the bundle that made {args.index}; if it was moved, give --bundle.")
     bundle = Bundle.open(path)
     index.check_bundle(bundle)
-    if args.image is None and "recipes" not in index.sides:
-        raise ValueError(f"expected --image, for {args.index} holds photos alone and its model reads no text.")
+    if (args.recipe or args.text is not None) and "recipes" not in index.sides:
+        raise ValueError(f"expected --image, for {args.index} holds no recipes and its model reads no text.")
+    if args.trajectory and "trajectories" not in index.sides:
+        raise ValueError(f"--trajectory: expected an index of trajectories, received {args.index} of others.")
     embedding, shown, title = _query(args, bundle)
-    side: Literal["photos", "recipes"] = args.to or ("recipes" if args.image and "recipes" in index.sides else "photos")
+    other: Side = next((name for name in index.sides if name != "photos"), "photos")
+    side: Side = args.to or (other if args.image else "photos")
     results = index.search(embedding, side, args.top)
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))
     if args.gallery_picture:
-        encoder = "image" if args.image else "recipe"
+        encoder = "image" if args.image else "trajectory" if args.trajectory else "recipe"
         explanation = explain(bundle, index, embedding, encoder, results, side) if args.explain else None
         args.gallery_picture.write_bytes(draw_results(shown, results, f"{title}: nearest {side}", explanation))
         made = ", with pictures generated from their embeddings" if explanation else ""
@@ -98,12 +110,21 @@ def run(args: Search) -> "list[Result]":
 
 def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     """The query's embedding, what to draw of it, and its name."""
+    import numpy as np
+
+    from kfood.data.drawing import Style, picture
     from kfood.export.runtime import decode_photo
     from kfood.search import text_as_recipe
 
     if args.image:
         photo = decode_photo(args.image)
-        return bundle.encode_images([photo])[0], photo, args.image.name
+        location = None if args.location is None else np.array([args.location], np.float32)
+        return bundle.encode_images([photo], location=location)[0], photo, args.image.name
+    if args.trajectory:
+        points = read_trajectory(args.trajectory, bundle.spec)
+        style = Style(4 * bundle.spec["image_size"])
+        shown = picture(points, style, np.random.default_rng(0))[0]
+        return bundle.encode("trajectory", {"trajectory": points[None]})[0], shown, args.trajectory.name
     if args.text is not None:
         recipe = text_as_recipe(args.text, bundle.spec)
         try:
@@ -119,6 +140,33 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
         raise ValueError(f"{args.recipe}: {str(error).removeprefix('recipe 0: ')}") from error
     text = "\n".join([recipe.get("title", ""), *recipe.get("ingredients", [])])
     return embedding, text, recipe.get("title") or args.recipe.name
+
+
+def read_trajectory(path: pathlib.Path, spec: "Mapping[str, Any]") -> "np.ndarray":
+    """The track of a file as a model reads it: float32 [points, 2], metres.
+
+    Args:
+        path: see :func:`kfood.data.tracks.read_track`.
+        spec: the bundle's: points, and the ground.
+
+    Raises:
+        ValueError: no such track, or one that lies off the ground that the model was trained on.
+    """
+    import numpy as np
+
+    from kfood.data.tracks import read_track, resample
+
+    origin = (spec["origin_longitude"], spec["origin_latitude"]) if spec["geographic"] else None
+    points = resample(read_track(path, origin), spec["points"])
+    centre, reach = np.array([spec["centre_x"], spec["centre_y"]]), 1.5 * spec["extent"]
+    if (np.abs(points - centre) > reach).any():
+        low, high = centre - reach, centre + reach
+        raise ValueError(
+            f"{path}: expected a track on the ground that the model was trained on, x from {low[0]:.1f} to "
+            f"{high[0]:.1f} m and y from {low[1]:.1f} to {high[1]:.1f} m, received one with a point at "
+            f"{', '.join(f'{value:.1f}' for value in points[np.abs(points - centre).max(axis=1).argmax()])}."
+        )
+    return points.astype(np.float32)
 
 
 def read_recipe(path: pathlib.Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Experiment:
     """
 
     model: Any
-    spec: schema.RecipeSpec | schema.PhotoSpec
+    spec: schema.RecipeSpec | schema.PhotoSpec | schema.TrajectorySpec
     training: TrainingConfig
 
 

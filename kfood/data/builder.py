@@ -30,10 +30,13 @@ from kfood.data.dataset import (
     PreparedDataset,
     RecipeDataset,
     RecipeRecord,
+    TrajectoryDataset,
+    TrajectoryRecord,
     open_dataset,
     vocabulary_fingerprint,
     write_vocabulary,
 )
+from kfood.data.drawing import Style
 
 _KIND = {"kind": "prepared datasets", "marker": "dataset.json"}
 
@@ -108,6 +111,45 @@ class Photos(_LocalBuilder):
 
     def _example(self, record: PhotoRecord) -> dict[str, Any]:
         return {schema.ID: record.id, schema.CLASS_ID: record.class_id, schema.IMAGES: [record.photo]}
+
+
+class Trajectories(_LocalBuilder):
+    """TFDS builder of trajectories with map pictures.
+
+    Args:
+        splits: split → its records.
+        points: of each trajectory.
+        data_dir: folder that receives ``trajectories/1.0.0``.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, splits: Mapping[str, Iterable[TrajectoryRecord]], points: int, data_dir: str):
+        self._points = points
+        super().__init__(splits=splits, data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    schema.ID: tfds.features.Text(),
+                    schema.CLASS_ID: tfds.features.Scalar(np.int64),
+                    schema.TRAJECTORY: tfds.features.Tensor(shape=(self._points, 2), dtype=np.float32),
+                    schema.LOCATION: tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    schema.IMAGES: tfds.features.Sequence(tfds.features.Text()),  # one, as encoded bytes
+                }
+            ),
+            description="Trajectories with their map pictures (encoded PNG), prepared by `kfood prepare`.",
+        )
+
+    def _example(self, record: TrajectoryRecord) -> dict[str, Any]:
+        return {
+            schema.ID: record.id,
+            schema.CLASS_ID: record.class_id,
+            schema.TRAJECTORY: record.points,
+            schema.LOCATION: record.location,
+            schema.IMAGES: [record.picture],
+        }
 
 
 class Recipes(_LocalBuilder):
@@ -317,6 +359,71 @@ def write_photos(
         report=report,
     )
     return open_dataset(out, "labelled")
+
+
+def write_trajectories(
+    out: str | pathlib.Path,
+    name: str,
+    splits: Mapping[str, Iterable[TrajectoryRecord]],
+    *,
+    recordings: Sequence[str],
+    points: int,
+    ground: Mapping[str, Any],
+    style: Style,
+    overwrite: bool = False,
+    report: Callable[[], dict[str, Any]] = dict,
+) -> TrajectoryDataset:
+    """Write a prepared dataset folder of trajectories, reading each split's records once, train first.
+
+    Args:
+        out: folder to make; it takes its place only once it is complete.
+        name: name of the dataset, kept in dataset.json.
+        splits: records of "train", "val" and "test".
+        recordings: names of what the trajectories come from, index = class id.
+        points: of each trajectory.
+        ground: see :class:`~kfood.data.dataset.TrajectoryDataset`.
+        style: how the records' pictures were drawn; its backgrounds are copied, reduced.
+        overwrite: replace ``out`` if it is a prepared dataset.
+        report: called after the last record: what prepare.json holds beside ``kept``, the trajectories by split.
+
+    Returns:
+        The dataset, opened.
+
+    Raises:
+        FileExistsError: if ``out`` exists and is not to be, or cannot safely be, overwritten.
+        EmptySplitError: if a split has no record.
+        OSError: if the folder cannot be written; nothing is left behind.
+    """
+
+    def make(splits: Mapping[str, Iterable[Any]], folder: str) -> tfds.core.DatasetBuilder:
+        return Trajectories(splits=splits, points=points, data_dir=folder)
+
+    def describe(folder: pathlib.Path) -> dict[str, Any]:
+        write_vocabulary(folder, classes=list(recordings))
+        for index, path in enumerate(style.backgrounds):
+            (folder / "backgrounds").mkdir(exist_ok=True)
+            (folder / "backgrounds" / f"{index:06d}.jpg").write_bytes(path.read_bytes())
+        drawing = {"thickness": style.thickness, "scale": style.scale, "least_extent": style.least_extent}
+        return {
+            "short_side": style.image_size,
+            "points": points,
+            "ground": dict(ground),
+            "drawing": drawing,
+            "vocabulary": {"classes": len(recordings)},
+        }
+
+    _write(
+        TrajectoryDataset,
+        pathlib.Path(out),
+        name,
+        splits,
+        make,
+        describe,
+        "trajectory",
+        overwrite=overwrite,
+        report=report,
+    )
+    return open_dataset(out, "trajectories")
 
 
 _LABEL = {schema.CLASS_ID: tf.io.FixedLenFeature([], tf.int64)}

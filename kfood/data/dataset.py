@@ -1,4 +1,4 @@
-"""A prepared dataset, of recipes or of labelled photos: the record that is written, and the folder that is read.
+"""A prepared dataset, of recipes, labelled photos or trajectories: the record on disk, and the folder that is read.
 
 The folder of recipes (made by ``kfood prepare``)::
 
@@ -20,6 +20,15 @@ The folder of labelled photos::
       photos/1.0.0/                 the examples, as TFDS writes them
 
 The classes of its test split are those that are not trained on; its val split holds other photos of those that are.
+
+The folder of trajectories with map pictures::
+
+    DATA/
+      dataset.json                  as above; and the ground they lie on, and how pictures are drawn
+      prepare.json                  as above
+      vocabulary/classes.txt        one recording (file) a line; class id = line index
+      backgrounds/*.jpg             pictures that lie behind the lines, where there are any
+      trajectories/1.0.0/           the examples, as TFDS writes them
 """
 
 import dataclasses
@@ -34,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfood import schema
+from kfood.data.drawing import Style
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,11 +56,11 @@ SPLITS = ("train", "val", "test")
 MOST_PHOTOS = 5
 """Photos of a recipe that are stored: its first readable ones."""
 
-Kind = Literal["recipes", "labelled"]
-"""Recipes with photos, or photos with classes."""
+Kind = Literal["recipes", "labelled", "trajectories"]
+"""Recipes with photos, photos with classes, or trajectories with map pictures."""
 
 _VOCABULARIES = ("words", "ingredients", "classes")
-_MEANING = {"recipes": "recipes with photos", "labelled": "labelled photos"}
+_MEANING = {"recipes": "recipes with photos", "labelled": "labelled photos", "trajectories": "trajectories"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +104,25 @@ class PhotoRecord:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrajectoryRecord:
+    """One trajectory with its map picture, as it is written to a prepared dataset.
+
+    Attributes:
+        id: unique over all splits.
+        class_id: the recording that it comes from.
+        points: float32 [points, 2], x and y in metres.
+        picture: encoded PNG.
+        location: float32 [4], the picture's left, top, right and bottom in metres.
+    """
+
+    id: str
+    class_id: int
+    points: np.ndarray
+    picture: bytes
+    location: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class PreparedDataset:
     """What both kinds of prepared datasets have in common; made by :func:`open_dataset`.
 
@@ -116,6 +145,10 @@ class PreparedDataset:
     classes: list[str] = dataclasses.field(repr=False)
     short_side: int
     fingerprint: str
+
+    def fit(self, spec: Any) -> Any:
+        """``spec`` with what is the dataset's own in place of its own."""
+        raise NotImplementedError
 
     def write_vocabulary(self, folder: str | pathlib.Path) -> None:
         """Copies ``vocabulary/`` to a folder."""
@@ -279,7 +312,61 @@ class LabelledDataset(PreparedDataset):
         return labels
 
 
-KINDS: dict[str, type[PreparedDataset]] = {"recipes": RecipeDataset, "labelled": LabelledDataset}
+@dataclasses.dataclass(frozen=True)
+class TrajectoryDataset(PreparedDataset):
+    """A prepared dataset of trajectories with map pictures, opened by :func:`open_dataset`; classes are recordings.
+
+    Attributes:
+        points: of each trajectory.
+        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where they lie.
+        drawing: the fields of :class:`kfood.data.drawing.Style` by which training pictures are drawn.
+    """
+
+    kind = "trajectories"
+    vocabularies = ("classes",)
+    folder = pathlib.PurePath("trajectories", "1.0.0")
+
+    points: int
+    ground: dict[str, Any]
+    drawing: dict[str, Any]
+
+    def fit(self, spec: schema.TrajectorySpec) -> schema.TrajectorySpec:
+        """``spec`` with this dataset's ground and number of points in place of its own."""
+        if spec.image_size != self.short_side:
+            raise ValueError(
+                f"spec.image_size: expected {self.short_side}, as the dataset's pictures, received {spec.image_size}."
+            )
+        return dataclasses.replace(spec, points=self.points, **self.ground)
+
+    @property
+    def style(self) -> Style:
+        """How pictures are drawn."""
+        named: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in self.drawing.items()}
+        return Style(self.short_side, backgrounds=tuple(sorted((self.path / "backgrounds").glob("*.jpg"))), **named)
+
+    def trajectories(self, split: str) -> Iterator[dict[str, Any]]:
+        """The examples of a split in disk order, as Python and NumPy values.
+
+        Yields:
+            ``{"id", "class_id", "trajectory", "location", "picture"}``: string, int, float32 [points, 2], float32 [4],
+            encoded PNG.
+        """
+        wanted = (schema.ID, schema.CLASS_ID, schema.TRAJECTORY, schema.LOCATION, schema.IMAGES)
+        for example in self._examples(split, wanted):
+            yield {
+                schema.ID: example[schema.ID].decode(),
+                schema.CLASS_ID: int(example[schema.CLASS_ID]),
+                schema.TRAJECTORY: example[schema.TRAJECTORY],
+                schema.LOCATION: example[schema.LOCATION],
+                "picture": example[schema.IMAGES][0],
+            }
+
+
+KINDS: dict[str, type[PreparedDataset]] = {
+    "recipes": RecipeDataset,
+    "labelled": LabelledDataset,
+    "trajectories": TrajectoryDataset,
+}
 """As dataset.json names them."""
 
 
@@ -288,13 +375,15 @@ def open_dataset(path: str | pathlib.Path, kind: Literal["recipes"] = "recipes")
 @overload
 def open_dataset(path: str | pathlib.Path, kind: Literal["labelled"]) -> LabelledDataset: ...
 @overload
-def open_dataset(path: str | pathlib.Path, kind: Kind) -> RecipeDataset | LabelledDataset: ...
+def open_dataset(path: str | pathlib.Path, kind: Literal["trajectories"]) -> TrajectoryDataset: ...
+@overload
+def open_dataset(path: str | pathlib.Path, kind: Kind) -> RecipeDataset | LabelledDataset | TrajectoryDataset: ...
 def open_dataset(path, kind="recipes"):
     """Open a prepared dataset.
 
     Args:
         path: folder made by ``kfood prepare``.
-        kind: what is expected there: ``"recipes"`` or ``"labelled"``.
+        kind: what is expected there: ``"recipes"``, ``"labelled"`` or ``"trajectories"``.
 
     Returns:
         The dataset; its examples are read when asked for.
@@ -319,9 +408,9 @@ def open_dataset(path, kind="recipes"):
             raise ValueError(f"{description}: expected format {FORMAT} of kind {kind!r}, received {received}.")
         opened: Any = KINDS[kind]
         own = {
-            field.name: int(content[field.name])
+            field.name: content[field.name] if field.name in ("ground", "drawing") else int(content[field.name])
             for field in dataclasses.fields(opened)
-            if field.name in ("short_side", "instruction_vectors", "train_classes")
+            if field.name in ("short_side", "instruction_vectors", "train_classes", "points", "ground", "drawing")
         }
         dataset = opened(
             path=path,

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from kfood import schema
 from kfood.data.dataset import SPLITS, PhotoRecord
-from kfood.data.recipe1m import SAFE_NAME, Drops, PhotoError, load_photo, map_in_order
+from kfood.data.drops import Drops
+from kfood.data.recipe1m import SAFE_NAME, PhotoError, load_photo, map_in_order
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 

@@ -1,4 +1,5 @@
-"""Batches of a prepared dataset, as ``tf.data`` streams: of recipe–photo pairs, or of labelled photos class by class.
+"""Batches of a prepared dataset, as ``tf.data`` streams: recipe–photo pairs, labelled photos class by class, or
+trajectories with map pictures.
 
 A training stream is endless, and epoch ``e`` of it is a pure function of (seed, e): the order of files and recipes,
 the photo taken of each recipe, the classes and photos of each batch, crops and mirroring. Resuming after ``n`` epochs
@@ -12,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kfood import schema
-from kfood.data import images
-from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
+from kfood.data import drawing, images
+from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 from kfood.data.text import RecipeTokenizer
 
 SHUFFLE_BLOCK = 4096
@@ -26,9 +27,9 @@ _FILES_AT_ONCE = 8
 def batches(
     dataset: PreparedDataset, split: str, spec: Any, batch_size: int, *, training: bool, **options: Any
 ) -> tf.data.Dataset:
-    """Stream batches of a dataset of either kind: :func:`recipe_batches` or :func:`photo_batches`."""
-    make: Any = photo_batches if isinstance(dataset, LabelledDataset) else recipe_batches
-    return make(dataset, split, spec, batch_size, training=training, **options)
+    """Stream a dataset of any kind: :func:`recipe_batches`, :func:`photo_batches` or :func:`trajectory_batches`."""
+    makers: Any = {"recipes": recipe_batches, "labelled": photo_batches, "trajectories": trajectory_batches}
+    return makers[dataset.kind](dataset, split, spec, batch_size, training=training, **options)
 
 
 def steps_per_epoch(dataset: PreparedDataset, split: str, batch_size: int) -> int:
@@ -226,6 +227,86 @@ def photo_batches(
 
         def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
             return features(serialized, lambda photo: images.evaluation_transform(photo, spec.image_size))
+
+        stream = tf.data.TFRecordDataset(dataset.files(split))
+    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    stream = stream.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+    return _in_order(stream)
+
+
+def trajectory_batches(
+    dataset: TrajectoryDataset,
+    split: str,
+    spec: schema.TrajectorySpec,
+    batch_size: int,
+    *,
+    training: bool,
+    seed: int = 0,
+    first_epoch: int = 0,
+    augmentation: drawing.Movement | None = None,
+) -> tf.data.Dataset:
+    """Stream batches of trajectories with map pictures.
+
+    Args:
+        dataset: a prepared dataset.
+        split: "train", "val" or "test".
+        spec: shapes of the batches.
+        batch_size: trajectories in a batch.
+        training: True: an endless stream of shuffled epochs of :func:`steps_per_epoch` full batches, each trajectory
+            moved and its picture drawn anew. False: one pass in disk order with the pictures that are stored, the last
+            batch smaller where need be.
+        seed: what the training stream's choices are drawn from.
+        first_epoch: epoch with which the training stream begins.
+        augmentation: how training trajectories are moved; the default leaves them where they are.
+
+    Returns:
+        Dataset of dicts: ``id``, ``image``, ``location``, ``trajectory``, ``class_id``.
+
+    Raises:
+        ValueError: if the split does not fill a training batch.
+    """
+    side = spec.image_size
+
+    def features(example: dict[str, tf.Tensor], picture: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {
+            schema.ID: example[schema.ID],
+            schema.IMAGE: tf.ensure_shape(tf.cast(picture, tf.float32), [side, side, 3]),
+            schema.LOCATION: tf.ensure_shape(example[schema.LOCATION], [4]),
+            schema.TRAJECTORY: tf.ensure_shape(example[schema.TRAJECTORY], [spec.points, 2]),
+            schema.CLASS_ID: tf.cast(example[schema.CLASS_ID], tf.int32),
+        }
+
+    if training:
+        steps = steps_per_epoch(dataset, split, batch_size)
+        style, movement = dataset.style, augmentation or drawing.Movement()
+
+        def epoch(index: tf.Tensor) -> tf.data.Dataset:
+            key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
+            examples = _shuffled(dataset.files(split), key).take(steps * batch_size)
+            return examples.map(lambda serialized: (serialized, key))
+
+        def drawn(points: Any, key: Any) -> tuple[Any, Any, Any]:
+            random = np.random.default_rng(key.astype(np.uint64))
+            moved = movement.move(points, random).astype(np.float32)
+            return moved, *drawing.picture(moved, style, random)
+
+        def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+            example = dataset.parse(serialized)
+            # Keyed by the trajectory rather than by its place, so that order and pictures are drawn independently.
+            key = tf.random.experimental.stateless_fold_in(key, tf.strings.to_hash_bucket_fast(example["id"], 2**62))
+            example[schema.TRAJECTORY], picture, example[schema.LOCATION] = tf.numpy_function(
+                drawn, [example[schema.TRAJECTORY], key], (tf.float32, tf.uint8, tf.float32)
+            )
+            return features(example, picture)
+
+        stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+    else:
+        if batch_size < 1:
+            raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
+
+        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
+            example = dataset.parse(serialized)
+            return features(example, tf.io.decode_png(example[schema.IMAGES][0], channels=3))
 
         stream = tf.data.TFRecordDataset(dataset.files(split))
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)

@@ -8,7 +8,8 @@ The layout (``SOURCE`` is a folder)::
     classes1M.pkl            optional; two pickles in one file: {recipe id: class}, {class: name}
     [images/][<split>/]a/b/c/d/abcd….jpg    photos, by the first four characters of their names
 
-What cannot be used is dropped, and every drop is counted under its reason, with the first ids (:class:`Drops`).
+What cannot be used is dropped, and every drop is counted under its reason, with the first ids
+(:class:`kfood.data.drops.Drops`).
 
 layer1.json is streamed; what is kept in memory is, for each recipe with photos, its photo names and clean ingredient
 names, and one id and one byte for each recipe: about 1 GB for Recipe1M.
@@ -29,6 +30,7 @@ from PIL import Image, ImageOps
 
 from kfood.data import pickles
 from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
+from kfood.data.drops import Drops
 from kfood.data.vectors import SentenceVectors
 
 MOST_PHOTO_PIXELS = 64_000_000
@@ -36,28 +38,9 @@ MOST_PHOTO_PIXELS = 64_000_000
 
 JPEG_QUALITY = 92
 
-_FIRST_IDS = 5
 # No path separators, drive letters, control characters, half surrogate pairs; not hidden, and so not "..".
 SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
 _PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
-
-
-class Drops:
-    """Counts what is dropped, by reason, and remembers the first few of each.
-
-    Attributes:
-        by_reason: reason → {"count": int, "first": list of ids}.
-    """
-
-    def __init__(self):
-        self.by_reason: dict[str, dict[str, Any]] = {}
-
-    def add(self, reason: str, name: object) -> None:
-        """Count ``name`` as dropped for ``reason``."""
-        entry = self.by_reason.setdefault(reason, {"count": 0, "first": []})
-        entry["count"] += 1
-        if len(entry["first"]) < _FIRST_IDS:
-            entry["first"].append(str(name)[:100])
 
 
 class PhotoError(Exception):

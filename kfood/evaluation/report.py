@@ -15,19 +15,16 @@ import os
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kfood
 from kfood import folders, schema
-from kfood.evaluation import attention, charts, metrics, pages
+from kfood.evaluation import attention, charts, metrics, overlays, pages
 from kfood.evaluation.embedding import Embeddings
 from kfood.evaluation.protocols import Evaluation
-
-if TYPE_CHECKING:
-    from kfood.data.dataset import RecipeDataset
 
 FORMAT = 2
 """Version of report.json's layout."""
@@ -47,7 +44,7 @@ GUESSES = 10
 
 def report_json(
     evaluation: Evaluation,
-    dataset: "RecipeDataset",
+    dataset: Any,
     split: str,
     *,
     scalability: Sequence[Evaluation],
@@ -59,7 +56,7 @@ def report_json(
 
     Args:
         evaluation: figures and the protocol behind them.
-        dataset: what was evaluated on; its name and fingerprint are recorded.
+        dataset: what was evaluated on, of recipes or trajectories; its name and fingerprint are recorded.
         split: of the dataset.
         scalability: the same at several sizes of the gallery (:func:`kfood.evaluation.protocols.scalability`).
         model: what is to be said of the model: its name at least.
@@ -113,7 +110,7 @@ def report_html(
     evaluation: Evaluation,
     embeddings: Embeddings,
     model: Any,
-    dataset: "RecipeDataset",
+    dataset: Any,
 ) -> str:
     """The page, everything inlined and everything from the data escaped.
 
@@ -121,7 +118,8 @@ def report_html(
         report: what :func:`report_json` returned.
         evaluation: as given to it. Queries are shown from the first of its galleries, if the encoders include
             ``image`` and ``recipe``.
-        embeddings: of the whole split; with feature ``ingredient_ids`` kept, true ingredients are shown.
+        embeddings: of the whole split; with feature ``ingredient_ids`` kept, true ingredients are shown, with
+            ``trajectory`` and ``location`` what queries find on the ground.
         model: with ``decoders``, a dict that may be empty, and ``attention`` if it has any.
         dataset: its texts and photos of ``report["data"]["split"]`` are shown.
 
@@ -131,7 +129,8 @@ def report_html(
     Raises:
         ValueError: the dataset's split is not the one that was embedded.
     """
-    queries = _sampled_queries(evaluation) if {"image", "recipe"} <= set(embeddings.arrays) else {}
+    recipes = {"image", "recipe"} <= set(embeddings.arrays)
+    queries = _sampled_queries(evaluation, ("recipe_to_image", "image_to_recipe")) if recipes else {}
     found = {name: _found(name, chosen, evaluation, embeddings) for name, chosen in queries.items()}
     shown = {index for items in found.values() for item in items for index in [item["query"], *item["items"]]}
     cards = _Cards(dataset, report["data"]["split"], shown, embeddings.ids)
@@ -167,7 +166,12 @@ def report_html(
         "report": report,
         "directions": {name: name.replace("_to_", " → ") for name in evaluation.directions},
         "chance": _chance(evaluation),
-        "charts": [_recall_chart(evaluation), _rank_chart(evaluation), *_scalability_chart(report)],
+        "charts": [
+            _recall_chart(evaluation),
+            _rank_chart(evaluation),
+            *_scalability_chart(report),
+            *_overlays(evaluation, embeddings),
+        ],
         "sections": sections,
         "gallery": len(evaluation.galleries[0]),
         "shown": SHOWN,
@@ -214,10 +218,20 @@ def write_report(folder: str | os.PathLike, report: Mapping[str, Any], html: str
     return as_json, as_html
 
 
-def _sampled_queries(evaluation: Evaluation) -> dict[str, NDArray[np.int64]]:
+def _overlays(evaluation: Evaluation, embeddings: Embeddings) -> list[dict[str, str]]:
+    """What trajectories and pictures find, where they were kept with the embeddings."""
+    if schema.TRAJECTORY not in embeddings.features:
+        return []
+    return [
+        overlays.overlay(name, _found(name, chosen, evaluation, embeddings), embeddings)
+        for name, chosen in _sampled_queries(evaluation, tuple(evaluation.directions)).items()
+    ]
+
+
+def _sampled_queries(evaluation: Evaluation, names: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
     """Places in the first gallery, by direction: evenly from the best-ranked query to the worst, ties by lot."""
     chosen = {}
-    for name in ("recipe_to_image", "image_to_recipe"):
+    for name in names:
         ranks = evaluation.directions[name].ranks[0]
         order = np.lexsort((np.random.default_rng(evaluation.protocol.seed).permutation(len(ranks)), ranks))
         chosen[name] = order[np.unique(np.linspace(0, len(ranks) - 1, EXAMPLES).round().astype(int))]
@@ -252,7 +266,7 @@ def _found(
 class _Cards(dict):
     """Index into the split → what the page shows of a pair."""
 
-    def __init__(self, dataset: "RecipeDataset", split: str, indices: set[int], ids: list[str]):
+    def __init__(self, dataset: Any, split: str, indices: set[int], ids: list[str]):
         super().__init__()
         if not indices:
             return

@@ -17,12 +17,13 @@ class Entry:
     Attributes:
         module: its file.
         name: its class.
-        data: what it is trained on: ``"recipes"`` with photos, or ``"labelled"`` photos.
+        data: what it is trained on: ``"recipes"`` with photos, ``"labelled"`` photos, or ``"trajectories"`` with
+            pictures.
     """
 
     module: str
     name: str
-    data: Literal["recipes", "labelled"] = "recipes"
+    data: Literal["recipes", "labelled", "trajectories"] = "recipes"
 
     def load(self) -> type:
         """The class, imported now."""
@@ -34,6 +35,12 @@ MODELS = {
     "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
     "mcen": Entry("kfood.models.mcen", "MCEN"),
     "alpha_gao": Entry("kfood.models.alpha_gao", "AlphaGAO", "labelled"),
+    "trajcross": Entry("kfood.models.trajcross", "TrajCross", "trajectories"),
+    "trajectory_cca": Entry("kfood.models.trajectory_baselines", "TrajectoryCCA", "trajectories"),
+    "moco": Entry("kfood.models.trajectory_baselines", "MoCo", "trajectories"),
+    "acmr": Entry("kfood.models.trajectory_baselines", "ACMR", "trajectories"),
+    "corr_ae": Entry("kfood.models.trajectory_baselines", "CorrAE", "trajectories"),
+    "dbrlm": Entry("kfood.models.trajectory_baselines", "DBRLM", "trajectories"),
     "cca": Entry("kfood.models.baselines", "CCA"),
     "jne": Entry("kfood.models.baselines", "JNE"),
     "adamine": Entry("kfood.models.baselines", "AdaMine"),

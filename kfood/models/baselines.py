@@ -312,13 +312,13 @@ class CCA(RetrievalModel):
         ValueError: more components than features.
     """
 
-    config_class = CCAConfig
+    config_class: type = CCAConfig
 
     def __init__(self, config=CCAConfig(), spec=schema.RecipeSpec(), name="cca", **kwargs):  # noqa: B008 (frozen)
         super().__init__(config, spec, name=name, **kwargs)
-        config, spec = self.config, self.spec
+        config = self.config
         self.distance = "cosine"
-        self.features = {"image": picture_features(spec, config), "recipe": recipe_features(spec, config)}
+        self.features = self._feature_networks()
         widths = {side: network.output_shape[-1] for side, network in self.features.items()}
         if config.embedding_size > min(widths.values()):
             raise ValueError(
@@ -338,10 +338,14 @@ class CCA(RetrievalModel):
         }
         for network in self.features.values():
             network.trainable = False
-        self.moments = Moments(widths["image"], widths["recipe"], name="moments")
+        self.moments = Moments(*widths.values(), name="moments")
         self.moments.build()
         self.phases = (Phase("encoders", {"misfit": 1.0}, tuple(self.projections.values()), config.optimizer),)
         self.build()
+
+    def _feature_networks(self) -> dict[str, keras.Model]:
+        """Two frozen networks by name: dict of features → float ``[batch, p]``, float ``[batch, q]``."""
+        return {"image": picture_features(self.spec, self.config), "recipe": recipe_features(self.spec, self.config)}
 
     def embed(self, batch, training):
         """Both embeddings; nothing here has a training mode."""
@@ -349,7 +353,8 @@ class CCA(RetrievalModel):
 
     def losses_of(self, phase, features, batch, training):
         """``misfit``: the mean squared distance of paired embeddings, with the projections as they are."""
-        return {"misfit": ops.mean(ops.sum(ops.square(features["image"] - features["recipe"]), axis=1))}
+        first, second = features.values()
+        return {"misfit": ops.mean(ops.sum(ops.square(first - second), axis=1))}
 
     def begin_epoch(self, epoch):
         """Forgets the moments of the last epoch."""

@@ -1,0 +1,167 @@
+"""Tracks: formats, projection, windows, splits, and everything that is wrong with a file."""
+
+import itertools
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from kfood.data import tracks
+from kfood.data.tracks import Tracks
+
+ORIGIN = (0.0, 0.0)
+
+
+def write(folder, name, text):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ucy_univ_gives_the_number_of_windows_that_is_known(shared):
+    found = list(Tracks(shared / "data/ucy/univ/test").windows(20, 2, origin=ORIGIN, longest_gap=10))
+    assert len(found) == 12_359
+    assert {window.points.shape for window in found} == {(20, 2)}
+    assert {window.last - window.first for window in found} == {190.0}
+
+
+def test_windows_of_interleaved_tracks(tmp_path):
+    """Two pedestrians in the same frames: each window has one's points alone, in order, every ``stride`` of them."""
+    rows = [f"{10 * t}\t{p}\t{100 * p + t}\t{-t}" for t in range(7) for p in (1, 2)]
+    path = write(tmp_path, "a.txt", "\n".join(rows))
+    found = {(w.track, w.first): w.points for w in Tracks(path).windows(3, 2, origin=ORIGIN)}
+    assert set(found) == {(f"a/{p}", 10.0 * t) for p in (1, 2) for t in (0, 2, 4)}
+    np.testing.assert_array_equal(found["a/2", 20.0], [[202, -2], [203, -3], [204, -4]])
+
+
+def test_a_gap_starts_a_track_anew(tmp_path):
+    path = write(tmp_path, "a.csv", "".join(f"{t},{t},0\n" for t in (0, 1, 2, 9, 10, 11, 12)))
+    found = [w.first for w in Tracks(path).windows(3, 1, origin=ORIGIN, longest_gap=2)]
+    assert found == [0, 9, 10]
+    assert len(list(Tracks(path).windows(3, 1, origin=ORIGIN))) == 5
+
+
+def test_projection_against_the_great_circle():
+    """Independent: haversine distances around 47° N; and a date line in between."""
+    origin = (8.5, 47.0)
+
+    def haversine(a, b):
+        (lon1, lat1), (lon2, lat2) = np.radians(a), np.radians(b)
+        h = np.sin((lat2 - lat1) / 2) ** 2 + np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
+        return 2 * tracks.EARTH_RADIUS * np.arcsin(np.sqrt(h))
+
+    for place in ((8.51, 47.0), (8.5, 47.02), (8.45, 46.97)):
+        assert np.hypot(*tracks.project(*place, origin)) == pytest.approx(haversine(origin, place), rel=2e-3)
+    east, north = tracks.project(8.6, 47.1, origin)
+    assert east > 0 < north
+    assert tracks.project(-179.9, 0.0, (179.9, 0.0))[0] == pytest.approx(haversine((179.9, 0), (-179.9, 0)), rel=1e-6)
+
+
+def test_geojson_and_gpx_give_the_same_track(tmp_path):
+    places = [(8.5 + 1e-4 * k, 47.0 - 2e-4 * k) for k in range(5)]
+    line = {"type": "LineString", "coordinates": places}
+    json_file = write(tmp_path / "j", "walk.geojson", json.dumps({"type": "Feature", "geometry": line}))
+    points = "".join(
+        f'<trkpt lat="{y}" lon="{x}"><time>2024-05-01T10:00:0{k}Z</time></trkpt>' for k, (x, y) in enumerate(places)
+    )
+    gpx = f'<gpx xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>{points}</trkseg></trk></gpx>'
+    gpx_file = write(tmp_path / "g", "walk.gpx", gpx)
+    first, second = (tracks.read_track(path, places[0]) for path in (json_file, gpx_file))
+    np.testing.assert_allclose(first[:, 1:], second[:, 1:])
+    np.testing.assert_allclose(np.diff(second[:, 0]), 1.0)
+    assert first[-1, 1] > 0 > first[-1, 2]
+    assert Tracks(json_file).origin() == places[0]
+
+
+BAD = {
+    "not finite": ("1 1 nan 0\n", "a.txt:1"),
+    "not a row of 2 to 4 numbers": ("frame ped x y\n", "a.txt:1"),
+    "empty file": ("", "a.txt"),
+    "repeated timestamp": ("1 1 0 0\n1 1 0 1\n", "a/1 at 1"),
+    "timestamp before the last": ("5 1 0 0\n1 1 0 1\n", "a/1 at 1"),
+    "fewer than 2 points in a row": ("1 7 0 0\n", "a/7"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_rows_are_counted_and_named(tmp_path, reason):
+    text, name = BAD[reason]
+    write(tmp_path, "a.txt", text)
+    write(tmp_path, "good.txt", "1 1 0 0\n2 1 0 1\n")
+    found = Tracks(tmp_path)
+    assert [w.track for w in found.windows(2, 1, origin=ORIGIN)] == ["good/1"]
+    assert found.dropped.by_reason[reason] == {"count": 1, "first": [name]}
+
+
+def test_latitude_91_and_broken_files_are_counted(tmp_path):
+    line = {"type": "LineString", "coordinates": [[8, 91], [8, 47], [8.1, 47], [200, 3]]}
+    write(tmp_path, "a.geojson", json.dumps(line))
+    write(tmp_path, "b.geojson", "{")
+    write(tmp_path, "c.gpx", "<gpx><trkseg><trkpt lat='47' lon='8'/><trkpt lat='x' lon='8'/>")
+    found = Tracks(tmp_path)
+    assert len(list(found.windows(2, 1, origin=(8, 47)))) == 1
+    counts = {reason: drop["count"] for reason, drop in found.dropped.by_reason.items()}
+    assert counts == {
+        "latitude beyond 90 or longitude beyond 180 degrees": 2,
+        "not GeoJSON": 1,
+        "no latitude and longitude": 1,
+        "broken XML from here on": 1,
+        "fewer than 2 points in a row": 1,
+    }
+
+
+def test_metres_beside_degrees_are_refused(tmp_path):
+    write(tmp_path, "a.txt", "1 1 0 0\n")
+    write(tmp_path, "b.gpx", "<gpx/>")
+    with pytest.raises(ValueError, match="received both"):
+        Tracks(tmp_path)
+    with pytest.raises(FileNotFoundError, match="expected a file or folder"):
+        Tracks(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2\n", "at least 2 points"),
+        ("", "empty file"),
+        ("0,1,1\n1,nan,1\n", "not finite"),
+        ("0,1,1\n0,2,1\n", "rising times"),
+        ("0,1,1,1\n0,2,1,1\n", "received 2 of 2"),
+    ],
+)
+def test_a_query_is_not_repaired(tmp_path, text, said):
+    with pytest.raises(ValueError, match=said):
+        tracks.read_track(write(tmp_path, "q.csv", text))
+
+
+def test_resampling_fills_dropped_points_evenly():
+    track = np.array([[0, 0, 0], [1, 1, 10], [4, 4, 40]], float)
+    np.testing.assert_allclose(tracks.resample(track, 5), [[k, 10 * k] for k in range(5)])
+
+
+def test_splits(rng):
+    names = [f"p{k}" for k in rng.integers(0, 60, 1000)]
+    paper = tracks.split_windows(names, "paper", test_share=0.2, val_share=0.1, seed=0)
+    assert np.bincount(paper).tolist() == [720, 80, 200]
+    apart = tracks.split_windows(names, "pedestrian", test_share=0.2, val_share=0.1, seed=0)
+    by_name = {name: {int(own) for other, own in zip(names, apart, strict=True) if other == name} for name in names}
+    assert all(len(splits) == 1 for splits in by_name.values())
+    assert np.abs(np.bincount(apart) - [720, 80, 200]).max() < 60
+    assert any(np.diff(paper) != 0)
+    assert len({p for p, s in zip(names, paper, strict=True) if s == 2}) > 50
+
+
+def test_a_long_file_streams(tmp_path):
+    """What is held does not grow with the file: 40,000 rows of 20 walkers who come and go, within a window's worth."""
+    path = tmp_path / "long.txt"
+    with path.open("w") as file:
+        file.writelines(f"{t} {p} {t % 97} {p}\n" for t in range(2_000) for p in range(20))
+    tracemalloc.start()
+    count = sum(1 for _ in Tracks(path).windows(20, 2, origin=ORIGIN))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 20 * (1 + (2_000 - 20) // 2)
+    assert peak < 1_000_000  # the rows alone are 600 kB as text, several MB as numbers
+    assert len(list(itertools.islice(Tracks(path).points(), 3))) == 3

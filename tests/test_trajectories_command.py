@@ -1,0 +1,166 @@
+"""From tracks to search: every command on trajectories, tiny; and a walk in degrees."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kfood import schema
+from kfood.data import pipeline
+from kfood.data.dataset import open_dataset
+from kfood.data.drawing import Movement
+from kfood.tools.main import main
+
+TINY = (
+    "image_encoder.widths=4,8",
+    "embedding_size=16",
+    "point_size=6",
+    "filters=6",
+    "hidden=16",
+    "sketch_size=16",
+    "octaves=2",
+    "spec.image_size=32",
+    "training.batch_size=16",
+    "training.epochs=2",
+)
+
+
+def walks(folder, pedestrians=30, steps=12):
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    lines = []
+    for p in range(pedestrians):
+        track = rng.uniform(0, 20, 2) + np.cumsum(rng.normal(0, 0.5, (steps, 2)), axis=0)
+        lines += [f"{10 * t}\t{p}\t{x:.4f}\t{y:.4f}\n" for t, (x, y) in enumerate(track)]
+    (folder / "square.txt").write_text("".join(lines))
+    (folder / "nothing.txt").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("walks")
+    arguments = ["--split", "pedestrian", "--length", "8", "--test-share", "0.3", "--val-share", "0.2", "--size", "32"]
+    source = walks(folder / "raw")
+    assert main(["prepare", "ucy", "--source", str(source), "--out", str(folder / "data"), *arguments]) == 0
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run") / "trajcross"
+    sets = [part for override in TINY for part in ("--set", override)]
+    assert main(["train", "trajcross", "--data", str(data), "--run", str(run), "--preset", "small", *sets]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def index(run, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("use")
+    assert main(["export", str(run), "--out", str(folder / "bundle")]) == 0
+    assert main(["index", str(folder / "bundle"), "--data", str(data), "--out", str(folder / "index")]) == 0
+    return folder / "index"
+
+
+def test_prepared_folder(data):
+    dataset = open_dataset(data, "trajectories")
+    assert sum(dataset.splits.values()) == 30 * 3
+    assert dataset.classes == ["nothing", "square"]
+    spec = dataset.fit(schema.TrajectorySpec(32, 5))
+    assert spec.points == 8
+    assert not spec.geographic
+    everything = [one for split in dataset.splits for one in dataset.trajectories(split)]
+    points = np.stack([one["trajectory"] for one in everything])
+    middle, reach = np.array([spec.centre_x, spec.centre_y]), spec.extent
+    assert np.abs(points - middle).max() == pytest.approx(reach, rel=1e-5)
+    for one in everything:
+        left, top, right, bottom = one["location"]
+        assert (one["trajectory"] > [left, bottom]).all()
+        assert (one["trajectory"] < [right, top]).all()
+    walkers = {split: {one["id"].split("@")[0] for one in dataset.trajectories(split)} for split in dataset.splits}
+    assert not walkers["train"] & walkers["test"]
+    assert not walkers["train"] & walkers["val"]
+    report = json.loads((data / "prepare.json").read_text())
+    assert report["dropped"]["empty file"]["first"] == ["nothing.txt"]
+    with pytest.raises(ValueError, match="expected a dataset of recipes"):
+        open_dataset(data)
+    with pytest.raises(ValueError, match=r"spec\.image_size: expected 32"):
+        dataset.fit(schema.TrajectorySpec(64))
+
+
+def test_training_batches_are_drawn_anew_and_the_same_again(data):
+    dataset = open_dataset(data, "trajectories")
+    spec = dataset.fit(schema.TrajectorySpec(32))
+
+    def first(epoch, **options):
+        stream = pipeline.batches(
+            dataset, "train", spec, 8, training=True, first_epoch=epoch, seed=3, augmentation=Movement(**options)
+        )
+        return {name: value.numpy() for name, value in next(iter(stream)).items()}
+
+    one, again, later = first(0), first(0), first(1)
+    for name in one:
+        np.testing.assert_array_equal(one[name], again[name])
+    stored = {example["id"]: example for example in dataset.trajectories("train")}
+    for row, name in enumerate(one["id"]):
+        np.testing.assert_allclose(one["trajectory"][row], stored[name.decode()]["trajectory"], atol=1e-5)
+        assert np.abs(one["location"][row] - stored[name.decode()]["location"]).max() > 1e-3
+    assert not np.array_equal(one["id"], later["id"])
+    turned = first(0, turn=True, shift=1.0)
+    assert np.abs(turned["trajectory"] - one["trajectory"]).max() > 0.1
+    whole = list(pipeline.batches(dataset, "test", spec, 8, training=False))
+    assert sum(len(batch["id"]) for batch in whole) == dataset.size("test")
+
+
+def test_evaluation_is_over_the_whole_gallery_and_draws_overlays(run, data, tmp_path):
+    assert main(["evaluate", str(run), "--data", str(data), "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["directions"]) == {"trajectory_to_image", "image_to_trajectory"}
+    assert report["protocol"]["gallery"] == report["data"]["pairs"] == open_dataset(data, "trajectories").size("test")
+    page = (tmp_path / "report.html").read_text()
+    assert "trajectory → image: queries" in page
+    assert "image → trajectory: queries" in page
+    assert main(["evaluate", str(run), "--data", str(data), "--thumbnails"]) != 0
+
+
+def test_search_by_track_and_by_picture(index, data, tmp_path, capsys):
+    dataset = open_dataset(data, "trajectories")
+    example = next(iter(dataset.trajectories("test")))
+    track = tmp_path / "track.csv"
+    track.write_text("".join(f"{t},{x},{y}\n" for t, (x, y) in enumerate(example["trajectory"])))
+    assert main(["search", str(index), "--trajectory", str(track), "--to", "trajectories", "--top", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "0.0000" in shown  # the track itself
+    out = tmp_path / "found.png"
+    assert main(["search", str(index), "--trajectory", str(track), "--gallery-picture", str(out)]) == 0
+    assert out.stat().st_size > 1000
+    picture = tmp_path / "map.png"
+    picture.write_bytes(example["picture"])
+    corners = [str(value) for value in example["location"]]
+    assert main(["search", str(index), "--image", str(picture), "--location", *corners]) == 0
+    assert main(["search", str(index), "--image", str(picture)]) != 0
+    track.write_text("0,9000,9000\n1,9001,9000\n")
+    capsys.readouterr()
+    assert main(["search", str(index), "--trajectory", str(track)]) != 0
+    assert "on the ground that the model was trained on" in capsys.readouterr().err
+
+
+def test_a_walk_in_degrees_is_prepared_in_metres(tmp_path):
+    rng = np.random.default_rng(1)
+    lines = [(np.array([8.54, 47.37]) + np.cumsum(rng.normal(0, 2e-5, (12, 2)), axis=0)).tolist() for _ in range(12)]
+    features = [{"type": "Feature", "geometry": {"type": "LineString", "coordinates": line}} for line in lines]
+    source = tmp_path / "walks.geojson"
+    source.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    arguments = ["--length", "8", "--test-share", "0.3", "--val-share", "0.2", "--size", "16"]
+    assert main(["prepare", "ucy", "--source", str(source), "--out", str(tmp_path / "data"), *arguments]) == 0
+    spec = open_dataset(tmp_path / "data", "trajectories").fit(schema.TrajectorySpec(16))
+    assert spec.geographic
+    assert (spec.origin_longitude, spec.origin_latitude) == tuple(lines[0][0])
+    assert 3 < spec.extent < 100
+
+
+def test_nothing_usable_is_said(tmp_path, capsys):
+    (tmp_path / "raw.txt").write_text("1 1 0 0\n")
+    assert main(["prepare", "ucy", "--source", str(tmp_path / "raw.txt"), "--out", str(tmp_path / "data")]) != 0
+    assert "expected tracks of 20 points" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
