@@ -48,7 +48,14 @@ def read(dataset: datasets.PreparedDataset, spec: Any, split: str = "test") -> E
         dataset: a prepared dataset whose vocabulary is the model's.
         spec: the model's.
         split: which items to measure on.
+
+    Raises:
+        ValueError: trajectories, of which nothing is measured yet.
     """
+    if isinstance(dataset, datasets.TrajectoryDataset):
+        raise ValueError(
+            f"--data: expected recipes or labelled photos, received trajectories ({dataset.name}); export without it."
+        )
     count = min(MOST, dataset.size(split))
     features = [*spec.image_inputs(), *spec.recipe_inputs()]
     labels = dataset.labels(split)[:count] if isinstance(dataset, datasets.LabelledDataset) else None

@@ -164,3 +164,9 @@ def test_nothing_usable_is_said(tmp_path, capsys):
     assert main(["prepare", "ucy", "--source", str(tmp_path / "raw.txt"), "--out", str(tmp_path / "data")]) != 0
     assert "expected tracks of 20 points" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_an_export_measures_no_trajectories(run, data, tmp_path, capsys):
+    assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--data", str(data)]) == 2
+    assert "--data: expected recipes or labelled photos, received trajectories" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
