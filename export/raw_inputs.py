@@ -78,7 +78,10 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
 
     def name_ids(strings):
         """String [n] → int64 [n, 1]."""
-        names = [name for name in ingredients if text_is_normal(name)]
+        ids_of = _ids(ingredients)
+        normal = text.normalize(tf.constant(list(ingredients), tf.string)).numpy()
+        # A name in another form is never found, here or in training.
+        names = [name for name, form in zip(ingredients, normal, strict=True) if name and form.decode() == name]
         split = [name.split(" ") for name in names]
         depth = max(map(len, split), default=0)
         known = {
@@ -94,17 +97,17 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
                     nodes += 1
                     level[key] = nodes
                 node = level[key]
-            ends[node] = _ids(ingredients)[name]
+            ends[node] = ids_of[name]
         found = graph.lookup(tokens(strings, depth + 1), {"": 0} | known, width - 1)
         missing = graph.expand(0, graph.concat(graph.size(found, 0), graph.constant([depth + 1])))
         found = graph.concat(found, missing, axis=1)
         state = graph.expand(1, graph.concat(graph.size(found, 0), graph.constant([1])))
         for position in range(depth + 1):
             token = graph.slice(found, 1, position, position + 1)
-            key = graph.node("Add", graph.node("Mul", state, graph.constant(width)), token)
+            step = graph.node("Add", graph.node("Mul", state, graph.constant(width)), token)
             # A name longer than all of the vocabulary leaves the trie with its last token.
             level = levels[position] if position < depth else {}
-            after = graph.lookup(key, level or {-1: 0}, 0)
+            after = graph.lookup(step, level or {-1: 0}, 0)
             state = graph.node("Where", graph.node("Equal", token, graph.constant(0)), state, after)
         ids = graph.lookup(state, ends or {-1: 0}, schema.UNKNOWN_ID)
         nothing = graph.node("Equal", graph.slice(found, 1, 0, 1), graph.constant(0))
@@ -249,11 +252,6 @@ def token_characters() -> list[str]:
     ends = np.flatnonzero(np.diff(letters) != 1)
     firsts, lasts = letters[[0, *(ends + 1)]], letters[[*ends, len(letters) - 1]]
     return [f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in zip(firsts, lasts, strict=True)]
-
-
-def text_is_normal(name: str) -> bool:
-    """Whether a name is in the vocabulary's form, and so can be found at all."""
-    return bool(name) and text.normalize([name]).numpy()[0].decode() == name
 
 
 def _ids(tokens):
