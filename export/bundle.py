@@ -32,7 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 import kfood
-from kfood import distances, folders
+from kfood import distances, folders, schema
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
 from kfood.export import card, examples, onnx, parity, precision, raw_inputs, replay, runtime, saved_model, serving
@@ -240,7 +240,8 @@ def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):
             progress(f"{name} encoder in {other}: R@10 falls by a point or more; not kept")
         if "raw" in entry and "pixels" in entry["raw"]["file"]:
             run = parity.onnx_run((part / entry["raw"]["file"]).read_bytes())
-            found["pixels"] = precision.photo_agreement(run, embedded, name, shown, model.distance)
+            others = set(entry["inputs"]) - {schema.IMAGE}
+            found["pixels"] = precision.photo_agreement(run, embedded, name, shown, model.distance, others)
             progress(f"{entry['raw']['file']}: {found['pixels']['top1_agreement']:.1%} of first results as in training")
 
 

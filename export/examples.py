@@ -1,6 +1,7 @@
 """Examples of a prepared dataset, for what an export measures, calibrates and warms up with."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class Examples:
         split: which items these are.
         inputs: feature → array ``[items, ...]``, what encoders receive.
         calibration: the same of items of the train split.
-        photos: encoded photos, of each item the first.
-        recipes: texts, for ``Bundle.encode_recipes``; empty for photos alone.
+        photos: encoded photos, of each item the first; or map pictures.
+        recipes: texts, for ``Bundle.encode_recipes``; empty where there are none.
         labels: class ids of photos; None for recipes.
     """
 
@@ -48,16 +49,11 @@ def read(dataset: datasets.PreparedDataset, spec: Any, split: str = "test") -> E
         dataset: a prepared dataset whose vocabulary is the model's.
         spec: the model's.
         split: which items to measure on.
-
-    Raises:
-        ValueError: trajectories, of which nothing is measured yet.
     """
-    if isinstance(dataset, datasets.TrajectoryDataset):
-        raise ValueError(
-            f"--data: expected recipes or labelled photos, received trajectories ({dataset.name}); export without it."
-        )
     count = min(MOST, dataset.size(split))
     features = [*spec.image_inputs(), *spec.recipe_inputs()]
+    if isinstance(dataset, datasets.TrajectoryDataset):
+        features += spec.trajectory_inputs()
     labels = dataset.labels(split)[:count] if isinstance(dataset, datasets.LabelledDataset) else None
     recipes = []
     if isinstance(dataset, datasets.RecipeDataset):
@@ -71,16 +67,13 @@ def read(dataset: datasets.PreparedDataset, spec: Any, split: str = "test") -> E
         split,
         _inputs(dataset, spec, split, count, features),
         _inputs(dataset, spec, "train", CALIBRATION, features),
-        [photo for photo, _ in zip(dataset.photos(split), range(count), strict=False)],
+        list(itertools.islice(dataset.photos(split), count)),
         recipes,
         labels,
     )
 
 
 def _inputs(dataset, spec, split, count, features):
-    if isinstance(dataset, datasets.LabelledDataset):
-        batches = pipeline.photo_batches(dataset, split, spec, _BATCH, training=False)
-    else:
-        batches = pipeline.recipe_batches(dataset, split, spec, _BATCH, training=False)
+    batches = pipeline.batches(dataset, split, spec, _BATCH, training=False)
     parts = [{name: batch[name].numpy() for name in features} for batch in batches.take(-(-count // _BATCH))]
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in features}

@@ -250,10 +250,12 @@ def raw_cases(tried: list[Case]) -> list[Case]:
     if schema.IMAGE not in tried[0].inputs:
         return [dataclasses.replace(case, inputs=_as_strings(case.inputs)) for case in tried]
     largest = max(tried, key=lambda case: len(case.expected))
-    return [
-        Case(f"photo {row}", {schema.IMAGE: images.decode_image(photo).numpy()[None]}, largest.expected[row : row + 1])
-        for row, photo in enumerate(largest.inputs[schema.IMAGE])
-    ]
+    found = []
+    for row, expected in enumerate(largest.expected):
+        inputs = {name: array[row : row + 1] for name, array in largest.inputs.items()}
+        inputs[schema.IMAGE] = images.decode_image(inputs[schema.IMAGE][0]).numpy()[None]
+        found.append(Case(f"photo {row}", inputs, expected[None]))
+    return found
 
 
 def _as_strings(batch):

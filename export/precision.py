@@ -14,7 +14,7 @@ computes it by going to and fro.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -68,13 +68,14 @@ def _int8(model, calibration):
         given, prepared, made = (
             str(pathlib.Path(folder.name) / f"{name}.onnx") for name in ("given", "prepared", "made")
         )
-        if [value.name for value in model.graph.input] == [schema.IMAGE]:
+        inputs = [value.name for value in model.graph.input]
+        if schema.IMAGE in inputs:
             onnx.save(model, given)
             quantization.shape_inference.quant_pre_process(given, prepared, skip_symbolic_shape=True)
             quantization.quantize_static(
                 prepared,
                 made,
-                _Reader(calibration[schema.IMAGE]),
+                _Reader({name: calibration[name] for name in inputs}),
                 op_types_to_quantize=["Conv"],
                 per_channel=True,
                 reduce_range=True,
@@ -118,8 +119,9 @@ def _store_recurrences(model):
 class _Reader:
     """Batches of calibration photos, in the form that onnxruntime asks for."""
 
-    def __init__(self, images):
-        self._batches = iter([{schema.IMAGE: images[start : start + 8]} for start in range(0, len(images), 8)])
+    def __init__(self, inputs):
+        starts = range(0, len(inputs[schema.IMAGE]), 8)
+        self._batches = iter([{name: array[start : start + 8] for name, array in inputs.items()} for start in starts])
 
     def get_next(self):
         """The next batch, or None."""
@@ -265,23 +267,27 @@ def photo_agreement(
     name: str,
     examples: Examples,
     distance: metrics.Distance,
+    others: Iterable[str] = (),
 ) -> dict[str, float]:
     """An encoder that takes photos as they are, against the training pipeline's pictures.
 
     Args:
-        pixels: the encoder, uint8 [1, height, width, 3] → float32 [1, dim].
+        pixels: the encoder: ``image`` uint8 [1, height, width, 3], and what else it takes → float32 [1, dim].
         embedded: encoder → float32 [n, dim] of the pipeline's inputs.
         name: which of them ``pixels`` is.
         examples: where the photos are.
         distance: how embeddings are compared.
+        others: what else the encoder takes.
 
     Returns:
         ``largest_difference`` of an embedding, ``top1_agreement`` of retrieval.
     """
     from kfood.data import images
 
-    photos = (images.decode_image(photo).numpy()[None] for photo in examples.photos)
-    received = np.concatenate([pixels({schema.IMAGE: photo}) for photo in photos])
+    received = np.empty_like(embedded[name])
+    for row, photo in enumerate(examples.photos):
+        given = {other: examples.inputs[other][row : row + 1] for other in others}
+        received[row] = pixels({schema.IMAGE: images.decode_image(photo).numpy()[None], **given})[0]
     measure = functools.partial(measure_retrieval, labels=examples.labels, distance=distance)
     return {
         "largest_difference": float(np.abs(received - embedded[name]).max()),

@@ -218,12 +218,12 @@ def before(front: onnx.ModelProto, encoder: bytes) -> bytes:
         encoder: of :func:`kfood.export.onnx.convert`, or quantised.
 
     Returns:
-        A serialized model that passed ``onnx.checker``; its outputs are the encoder's, then what of the front's the
-        encoder does not take.
+        A serialized model that passed ``onnx.checker``; its inputs are the front's, then what of the encoder's the
+        front does not give; its outputs are the encoder's, then what of the front's the encoder does not take.
     """
     model = onnx.load_from_string(encoder)
     wanted = [value.name for value in model.graph.input]
-    # By order: both follow the spec.
+    # By order: both follow the spec, and a picture comes before its location.
     io_map = [(value.name, name) for value, name in zip(front.graph.output, wanted, strict=False)]
     domains = {opset.domain: opset for opset in (*model.opset_import, *front.opset_import)}
     for part in (model, front):
@@ -239,6 +239,11 @@ def before(front: onnx.ModelProto, encoder: bytes) -> bytes:
     ordered = [next(value for value in merged.graph.output if value.name == name) for name in outputs]
     del merged.graph.output[:]
     merged.graph.output.extend(ordered)
+    rest = {f"encoder/{name}": name for name in wanted[len(io_map) :]}
+    for value in merged.graph.input:
+        if value.name in rest:
+            own, value.name = value.name, rest[value.name]
+            merged.graph.node.insert(0, onnx.helper.make_node("Identity", [value.name], [own]))
     onnx.checker.check_model(merged)
     return merged.SerializeToString()
 

@@ -111,7 +111,8 @@ def _request(endpoint, endpoints, examples, sources) -> dict[str, Any] | None:
         inputs = {key: examples.inputs[key][:2] for key in source.inputs}
         return {"embedding": source.function(parity.as_tensors(inputs))["embedding"].numpy()}
     if endpoint.name.endswith("_bytes"):
-        return {schema.IMAGE: np.array(examples.photos[:2], object)}
+        given = {key: examples.inputs[key][:2] for key in endpoint.inputs}
+        return {**given, schema.IMAGE: np.array(examples.photos[:2], object)}
     if endpoint.name.endswith(("_text", "_lines")):
         if schema.INSTRUCTION_VECTORS in endpoint.inputs:
             return None

@@ -112,6 +112,26 @@ def test_latitude_91_and_broken_files_are_counted(tmp_path):
     }
 
 
+def test_long_collections_and_segments_stream(tmp_path):
+    """What is held does not grow with the number of features, or with a segment's points."""
+    count = 3_000
+    feature = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[8, 47], [8.1, 47], [8.2, 47]]}}
+    features = ", ".join([json.dumps(feature)] * count)
+    write(tmp_path / "j", "a.geojson", f'{{"type": "FeatureCollection", "features": [{features}]}}')
+    points = '<trkpt lat="47" lon="8"><ele>400</ele></trkpt>' * (3 * count)
+    write(tmp_path / "g", "a.gpx", f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>")
+    for folder in ("j", "g"):
+        tracemalloc.start()
+        assert sum(1 for _ in Tracks(tmp_path / folder).points()) == 3 * count
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000, folder
+    broken = write(tmp_path, "b.geojson", f'{{"type": "FeatureCollection", "features": [{features}')
+    found = Tracks(broken)
+    assert sum(1 for _ in found.points()) == 3 * count
+    assert list(found.dropped.by_reason) == ["broken GeoJSON from here on"]
+
+
 def test_metres_beside_degrees_are_refused(tmp_path):
     write(tmp_path, "a.txt", "1 1 0 0\n")
     write(tmp_path, "b.gpx", "<gpx/>")
@@ -154,14 +174,14 @@ def test_splits(rng):
 
 
 def test_a_long_file_streams(tmp_path):
-    """What is held does not grow with the file: 40,000 rows of 20 walkers who come and go, within a window's worth."""
+    """What is held does not grow with the file: 8,000 rows of 20 walkers who come and go, within a window's worth."""
     path = tmp_path / "long.txt"
     with path.open("w") as file:
-        file.writelines(f"{t} {p} {t % 97} {p}\n" for t in range(2_000) for p in range(20))
+        file.writelines(f"{t} {p} {t % 97} {p}\n" for t in range(400) for p in range(20))
     tracemalloc.start()
     count = sum(1 for _ in Tracks(path).windows(20, 2, origin=ORIGIN))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 20 * (1 + (2_000 - 20) // 2)
-    assert peak < 1_000_000  # the rows alone are 600 kB as text, several MB as numbers
+    assert count == 20 * (1 + (400 - 20) // 2)
+    assert peak < 400_000  # the rows are over 1 MB as points
     assert len(list(itertools.islice(Tracks(path).points(), 3))) == 3

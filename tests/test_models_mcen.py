@@ -9,7 +9,7 @@ import pytest
 from export_model import INGREDIENTS, WORDS, make_run, make_spec
 from keras import ops
 
-from kfood import backend, schema
+from kfood import schema
 from kfood.configs import experiment
 from kfood.configs.mcen import VARIANTS
 from kfood.export import runtime
@@ -190,35 +190,6 @@ def test_the_posterior_sees_the_other_modality_and_the_prior_does_not(tiny_spec,
     assert np.median(relative) > 1e-5
 
 
-def test_a_step_on_each_term_alone_lowers_it(tiny_spec, tiny_batch):
-    """Against the gradient of one term, with the same noise before and after."""
-    model = _model(tiny_spec)
-    model.begin_epoch(0)
-    model.towers["image"].get_layer("backbone").trainable = False
-    (phase,) = model.phases
-    state = model.random.state.numpy()
-
-    def terms():
-        model.random.state.assign(state)
-        return model.losses_of("encoders", model.embed(tiny_batch, training=True), tiny_batch, training=True)
-
-    assert len(phase.weights) == 5
-    for name in phase.weights:
-        start = [variable.numpy() for variable in phase.variables]
-        before, gradients = backend.gradients(lambda name=name: (terms()[name],) * 2, phase.variables)
-        gradients = [
-            np.zeros_like(old) if gradient is None else ops.convert_to_numpy(ops.convert_to_tensor(gradient))
-            for old, gradient in zip(start, gradients, strict=True)
-        ]
-        norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradients))
-        assert norm > 0, name
-        for variable, old, gradient in zip(phase.variables, start, gradients, strict=True):
-            variable.assign(old - 1e-3 * gradient / norm)
-        assert float(terms()[name]) < float(before), name
-        for variable, old in zip(phase.variables, start, strict=True):
-            variable.assign(old)
-
-
 def test_every_variable_learns(tiny_spec, tiny_batch):
     """In one recipe stage and one image stage; what no loss reaches would stay."""
     model = _model(tiny_spec, normalise_summaries=True)
@@ -311,34 +282,6 @@ def test_attention_adds_up_and_leaves_padding_out(tiny_spec, tiny_batch):
     assert np.abs(again["ingredients_asked"] - found["ingredients_asked"]).max() > 1e-6
 
 
-def test_save_load_and_train_on_gives_the_same_weights(tiny_spec, tiny_batch, tmp_path):
-    """The optimizer's state and the schedule's included; the noise's state is set equal by hand."""
-    model = _model(tiny_spec)
-    model.begin_epoch(3)
-    model.train_on_batch(tiny_batch)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    loaded.random.state.assign(model.random.state)
-    assert int(loaded.optimizer.iterations) == 1
-    for each in (model, loaded):
-        each.train_on_batch(tiny_batch)
-    for one, other in zip(model.weights, loaded.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
-
-
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_and_embeds_in_float32(tiny_spec, tiny_batch, precision):
-    keras.config.set_dtype_policy(precision)
-    try:
-        model = _model(tiny_spec, normalise_summaries=True)
-        logs = model.train_on_batch(tiny_batch, return_dict=True)
-        embeddings = model.predict(tiny_batch, verbose=0)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert all(np.isfinite(value) for value in logs.values())
-    assert {str(array.dtype) for array in embeddings.values()} == {"float32"}
-
-
 @pytest.mark.slow
 def test_export_computes_what_the_model_computes(tmp_path):
     """SavedModel, ONNX and the runtime are held to the Keras model by the export's own gate; here from raw text."""
@@ -347,7 +290,12 @@ def test_export_computes_what_the_model_computes(tmp_path):
     manifest = export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
     assert set(manifest["encoders"]) == {"image", "recipe"}
     assert manifest["distance"] == "cosine"
-    assert len(manifest["parity"]["onnx"]) == 2
+    assert sorted(manifest["parity"]["onnx"]) == [
+        "image_encoder",
+        "image_pixels_encoder",
+        "recipe_encoder",
+        "recipe_text_encoder",
+    ]
     assert max(manifest["parity"]["onnx"].values()) <= 1e-5
     assert max(manifest["parity"]["saved_model"].values()) <= 1e-5
     size = sum(np.prod(v.shape) for encoder in model.encoders.values() for v in encoder.variables)

@@ -288,6 +288,7 @@ class FakeBundle(Encoder):
     def __init__(self):
         super().__init__()
         self.spec = {"instruction_vectors": 0, "title_words": 8}
+        self.encoders = {"image": {}, "recipe": {}}
 
     def encode_recipes(self, recipes):
         self.asked = recipes
@@ -350,7 +351,7 @@ def test_command_names_what_is_wrong_with_a_recipe(command, tmp_path, content, m
 
 def test_command_refuses(command, tmp_path):
     run, bundle = command
-    with pytest.raises(ValueError, match="expected one of --image, --recipe and --text, received none"):
+    with pytest.raises(ValueError, match="expected one of --image, --recipe, --text and --trajectory, received none"):
         run()
     with pytest.raises(ValueError, match="received --image and --text"):
         run(image=tmp_path / "a.jpg", text="leek")

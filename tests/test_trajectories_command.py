@@ -9,6 +9,7 @@ from kfood import schema
 from kfood.data import pipeline
 from kfood.data.dataset import open_dataset
 from kfood.data.drawing import Movement
+from kfood.export.runtime import Bundle
 from kfood.tools.main import main
 
 TINY = (
@@ -166,7 +167,14 @@ def test_nothing_usable_is_said(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_an_export_measures_no_trajectories(run, data, tmp_path, capsys):
-    assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--data", str(data)]) == 2
-    assert "--data: expected recipes or labelled photos, received trajectories" in capsys.readouterr().err
-    assert not (tmp_path / "bundle").exists()
+def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path):
+    assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--data", str(data)]) == 0
+    bundle = Bundle.open(tmp_path / "bundle")
+    measured = bundle.manifest["measured"]["encoders"]
+    assert set(measured) == {"image", "trajectory"}
+    pixels = measured["image"]["pixels"]
+    assert pixels["largest_difference"] < 1e-4  # map pictures are stored at the model's size
+    assert pixels["top1_agreement"] == 1
+    for figures in measured.values():
+        assert set(figures["float32"]["recall"]) == {"image_to_trajectory", "trajectory_to_image"}
+        assert figures["int8"]["bytes"] < figures["float32"]["bytes"]

@@ -10,8 +10,9 @@ files      a row or point                                                  a tra
 .gpx       ``trkpt`` with ``lat`` and ``lon``                               a ``trkseg``
 ========== =============================================================== ========================================
 
-Degrees become metres by :func:`project`. Text files and GPX are streamed: what is kept in memory is a window's worth of
-points for each track, so that a file of any length is read. What cannot be used is dropped and counted by reason.
+Degrees become metres by :func:`project`. Files are streamed: what is kept in memory is a window's worth of points for
+each track, and of GeoJSON one feature of a collection, so that a file of any length is read. What cannot be used is
+dropped and counted by reason.
 """
 
 import collections
@@ -26,6 +27,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+import ijson
 import numpy as np
 from numpy.typing import NDArray
 
@@ -212,13 +214,16 @@ class Tracks:
 
     def _gpx(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
         segment, number = 0, 0
+        around: list[ElementTree.Element] = []  # what has begun and not ended
         try:
             for event, element in ElementTree.iterparse(path, events=("start", "end")):
                 tag = element.tag.rpartition("}")[2]
                 if event == "start":
+                    around.append(element)
                     if tag == "trkseg":
                         segment, number = segment + 1, 0
                     continue
+                around.pop()
                 if tag == "trkpt":
                     number += 1
                     where = f"{path.name}, segment {segment}, point {number}"
@@ -228,30 +233,28 @@ class Tracks:
                         self.dropped.add("no latitude and longitude", where)
                     else:
                         yield where, Point(f"{name}/{segment}", _seconds(element, number), x, y)
-                    element.clear()
-                elif tag == "trkseg":
-                    element.clear()
+                if around and tag in ("trkpt", "trkseg", "trk"):
+                    around[-1].remove(element)
         except ElementTree.ParseError as error:
             self.dropped.add("broken XML from here on", f"{path.name}: {error}")
 
     def _geojson(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
+        index = 0
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            lines = list(_lines(content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self.dropped.add("not GeoJSON", f"{path.name}: {error}")
+            for index, line in enumerate(_lines_of(path), 1):
+                for number, position in enumerate(line, 1):
+                    where = f"{path.name}, line {index}, point {number}"
+                    try:
+                        x, y = float(position[0]), float(position[1])
+                    except (TypeError, ValueError, IndexError, KeyError):
+                        self.dropped.add("no latitude and longitude", where)
+                    else:
+                        yield where, Point(f"{name}/{index}", float(number), x, y)
+        except (ValueError, KeyError, TypeError, AttributeError, ijson.JSONError) as error:
+            self.dropped.add("not GeoJSON" if not index else "broken GeoJSON from here on", f"{path.name}: {error}")
             return
-        if not lines:
+        if not index:
             self.dropped.add("no LineString", path.name)
-        for index, line in enumerate(lines, 1):
-            for number, position in enumerate(line, 1):
-                where = f"{path.name}, line {index}, point {number}"
-                try:
-                    x, y = float(position[0]), float(position[1])
-                except (TypeError, ValueError, IndexError, KeyError):
-                    self.dropped.add("no latitude and longitude", where)
-                else:
-                    yield where, Point(f"{name}/{index}", float(number), x, y)
 
 
 def read_track(path: str | pathlib.Path, origin: tuple[float, float] | None = None) -> NDArray[np.float64]:
@@ -345,6 +348,18 @@ def _seconds(point: ElementTree.Element, number: int) -> float:
             except ValueError:
                 return math.nan
     return float(number)
+
+
+def _lines_of(path: pathlib.Path) -> Iterator[list]:
+    """Coordinates of every line of a GeoJSON file, a feature of a collection at a time."""
+    found = False
+    with path.open("rb") as file:
+        for feature in ijson.items(file, "features.item", use_float=True):
+            found = True
+            yield from _lines(feature)
+        if not found:
+            file.seek(0)
+            yield from _lines(json.load(file))
 
 
 def _lines(content: dict) -> Iterator[list]:
