@@ -141,7 +141,7 @@ def _head(model) -> dict[str, Any]:
         "spec": dataclasses.asdict(model.spec),
         "preprocessing": {
             "image": {
-                "short_side": runtime.resized_short_side(size),
+                "short_side": model.spec.short_side,
                 "resize": "bilinear, antialiased; each side to floor(side * short_side / shorter + 1/2)",
                 "crop": f"{size} x {size} from (resized - {size}) // 2",
                 "values": "RGB, 0 to 255",
@@ -182,7 +182,7 @@ def _fronts(spec, raw, vocabulary):
     if any(name.endswith(_RAW["text"]) for name in raw):
         fronts["text"] = raw_inputs.text_tokens(spec, vocabulary["words"], vocabulary["ingredients"])
     if any(name.endswith(_RAW["pixels"]) for name in raw):
-        fronts["pixels"] = raw_inputs.pixels_picture(spec.image_size)
+        fronts["pixels"] = raw_inputs.pixels_picture(spec.image_size, spec.short_side)
     return fronts
 
 

@@ -48,6 +48,10 @@ def convert(encoder: bytes, precision: Precision, calibration: Mapping[str, np.n
         from onnxruntime.transformers import float16
 
         half = ONNXModel(float16.convert_float_to_float16(model, keep_io_types=True))
+        # What two operations want in float32 is cast twice, by the same name.
+        distinct = {tuple(node.output): node for node in half.model.graph.node}
+        del half.model.graph.node[:]
+        half.model.graph.node.extend(distinct.values())
         half.topological_sort()  # the casts of its inputs come last
         return half.model.SerializeToString()
     return _int8(model, calibration)

@@ -35,7 +35,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from kfood import schema
-from kfood.data import images, text
+from kfood.data import text
 from kfood.export.onnx import OPSET
 
 WORDS = "words"
@@ -165,11 +165,12 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
     return graph.model("text")
 
 
-def pixels_picture(size: int) -> onnx.ModelProto:
+def pixels_picture(size: int, short_side: int) -> onnx.ModelProto:
     """The graph from photos of any size, all of one size in a batch, to what an image encoder receives.
 
     Args:
         size: side of the picture, pixels.
+        short_side: of the resized photo, pixels.
 
     Returns:
         ``image`` uint8 [batch, height, width, 3] → ``image_picture`` float32 [batch, size, size, 3] in [0, 255].
@@ -178,11 +179,10 @@ def pixels_picture(size: int) -> onnx.ModelProto:
     pixels = graph.input(schema.IMAGE, TensorProto.UINT8, ["batch", "height", "width", 3])
     batch, height, width = (graph.size(pixels, axis) for axis in range(3))
     short = graph.node("Min", height, width)
-    target = images.resized_short_side(size)
 
     def weights(side):
         """Int64 [1] → float32 [size, side], the rows' sums 1: each row the triangle around its pixel's centre."""
-        doubled = graph.node("Mul", graph.node("Mul", side, graph.constant([2])), graph.constant([target]))
+        doubled = graph.node("Mul", graph.node("Mul", side, graph.constant([2])), graph.constant([short_side]))
         resized = graph.node("Div", graph.node("Add", doubled, short), graph.node("Mul", short, graph.constant([2])))
         start = graph.node("Div", graph.node("Sub", resized, graph.constant([size])), graph.constant([2]))
         side_, resized, start = (graph.node("Cast", n, to=TensorProto.DOUBLE) for n in (side, resized, start))

@@ -16,6 +16,7 @@ and here the same resized and cropped photo up to rounding (0.005 of 255 at most
 
 import hashlib
 import io
+import itertools
 import json
 import math
 import pathlib
@@ -227,7 +228,7 @@ class Bundle:
                 float in [0, 255]. Each one goes through :func:`evaluation_transform`.
             encoder: name of an encoder that takes images.
             location: float32 ``[n, 4]``, left, top, right and bottom of map pictures in metres, for an encoder that
-                takes them.
+                takes them; such pictures are square and taken whole.
             batch_size: pictures that are resized and encoded at once.
 
         Returns:
@@ -236,9 +237,8 @@ class Bundle:
         Raises:
             ValueError: something that is not such a picture.
         """
-        size = self._image_size(encoder, location)
-        transformed = (evaluation_transform(image, size, f"image {index}") for index, image in enumerate(images))
-        return self._encode_in_batches(encoder, transformed, location, batch_size)
+        sizes = self._image_sizes(encoder, location)
+        return self._encode_in_batches(encoder, images, sizes, location, batch_size)
 
     def encode_photos(
         self,
@@ -263,9 +263,8 @@ class Bundle:
             OSError: a file that is not there or is not a readable photo.
             ValueError: a photo of more than :data:`MAX_PIXELS` pixels.
         """
-        size = self._image_size(encoder, location)
-        transformed = (evaluation_transform(decode_photo(photo), size) for photo in photos)
-        return self._encode_in_batches(encoder, transformed, location, batch_size)
+        sizes = self._image_sizes(encoder, location)
+        return self._encode_in_batches(encoder, map(decode_photo, photos), sizes, location, batch_size)
 
     def encode_recipes(
         self, recipes: Iterable[Mapping[str, Any]], *, encoder: str = "recipe", batch_size: int = 32
@@ -353,7 +352,7 @@ class Bundle:
             raise ValueError(f"{kind[:-1]}: expected one of {sorted(entries)}, received {name!r}.")
         return entries[name]
 
-    def _image_size(self, encoder, location):
+    def _image_sizes(self, encoder, location):
         inputs = self._check_name("encoders", encoder)["inputs"]
         if set(inputs) not in ({"image"}, {"image", "location"}):
             raise ValueError(
@@ -362,11 +361,19 @@ class Bundle:
         if ("location" in inputs) != (location is not None):
             wanted = "the pictures' location, float32 [n, 4]" if "location" in inputs else "none"
             raise ValueError(f"location: expected {wanted} for encoder {encoder!r}, received otherwise.")
-        return inputs["image"]["shape"][1]
+        return inputs["image"]["shape"][1], self.manifest["preprocessing"]["image"]["short_side"]
 
-    def _encode_in_batches(self, encoder, rows, location, batch_size):
+    def _encode_in_batches(self, encoder, images, sizes, location, batch_size):
+        def transformed(index, image):
+            height, width = np.shape(image)[:2]
+            if location is not None and height != width:
+                raise ValueError(
+                    f"image {index}: expected a square map picture, as its corners are, received {height} × {width}."
+                )
+            return evaluation_transform(image, *sizes, f"image {index}")
+
         embeddings = [np.zeros((0, self.embedding_size), np.float32)]
-        for start, chunk in _chunks(rows, batch_size):
+        for start, chunk in _chunks(itertools.starmap(transformed, enumerate(images)), batch_size):
             inputs = {"image": np.stack(chunk)}
             if location is not None:
                 inputs["location"] = np.asarray(location, np.float32)[start : start + len(chunk)]
@@ -468,20 +475,16 @@ def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
             ) from error
 
 
-def resized_short_side(size: int) -> int:
-    """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
-    return round(size * 256 / 224)
+def evaluation_transform(image: np.ndarray, size: int, short_side: int, where: str = "image") -> np.ndarray:
+    """Resize (bilinear, antialiased), and take the centre.
 
-
-def evaluation_transform(image: np.ndarray, size: int, where: str = "image") -> np.ndarray:
-    """Resize (bilinear, antialiased) so that the short side is :func:`resized_short_side`, and take the centre.
-
-    Each side becomes ``floor(side * target / short + 1/2)``, the crop starts at ``(resized - size) // 2``; only the
+    Each side becomes ``floor(side * short_side / short + 1/2)``, the crop starts at ``(resized - size) // 2``; only the
     pixels of the crop are computed. This is ``kfood.data.images.evaluation_transform`` up to the rounding of float32.
 
     Args:
         image: ``[height, width, 3]``, uint8, or float in [0, 255].
         size: side of the result, pixels.
+        short_side: of the resized picture, pixels.
         where: the picture's name in a message.
 
     Returns:
@@ -500,10 +503,9 @@ def evaluation_transform(image: np.ndarray, size: int, where: str = "image") -> 
         if not (low >= 0 and high <= 255):  # written so that NaN fails
             raise ValueError(f"{where}: expected values from 0 to 255, received values from {low} to {high}.")
     short = min(image.shape[:2])
-    target = resized_short_side(size)
     for axis in (0, 1):
         side = image.shape[axis]
-        resized = (2 * side * target + short) // (2 * short)
+        resized = (2 * side * short_side + short) // (2 * short)
         image = _resample(image, axis, resized, (resized - size) // 2, size)
     return image
 

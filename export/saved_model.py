@@ -184,7 +184,7 @@ def _decoder_endpoint(name, model, network):
 def _bytes_endpoint(name, encoder, spec):
     def encode(inputs):
         def prepare(data):
-            return images.evaluation_transform(images.decode_image(data), spec.image_size)
+            return images.evaluation_transform(images.decode_image(data), spec.image_size, spec.short_side)
 
         photos = tf.map_fn(prepare, inputs[schema.IMAGE], fn_output_signature=tf.float32)
         photos = tf.ensure_shape(photos, [None, spec.image_size, spec.image_size, 3])

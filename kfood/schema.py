@@ -46,6 +46,11 @@ FIRST_TOKEN_ID = 2
 BACKGROUND_CLASS = 0
 
 
+def resized_short_side(size: int) -> int:
+    """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
+    return round(size * 256 / 224)
+
+
 @dataclasses.dataclass(frozen=True)
 class RecipeSpec:
     """Shapes and vocabulary sizes of a recipe batch.
@@ -90,6 +95,11 @@ class RecipeSpec:
             if field.name != "ingredient_unit" and not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{field.name}: expected an integer of at least {least}, received {value!r}.")
 
+    @property
+    def short_side(self) -> int:
+        """Short side in pixels to which a photo is resized before the crop: 256 for 224, in proportion."""
+        return resized_short_side(self.image_size)
+
     def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name → (shape without the batch axis, dtype) of what a recipe encoder receives, in a fixed order."""
         inputs: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -126,6 +136,11 @@ class PhotoSpec:
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
+
+    @property
+    def short_side(self) -> int:
+        """Short side in pixels to which a photo is resized before the crop: 256 for 224, in proportion."""
+        return resized_short_side(self.image_size)
 
     def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """None: there is no recipe."""
@@ -167,6 +182,11 @@ class TrajectorySpec:
                 raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
         if not self.extent > 0:
             raise ValueError(f"extent: expected metres above 0, received {self.extent!r}.")
+
+    @property
+    def short_side(self) -> int:
+        """Side in pixels to which a map picture is resized: it is taken whole, as its corners are given."""
+        return self.image_size
 
     def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """None: there is no recipe."""

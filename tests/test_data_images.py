@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from kfood import schema
 from kfood.data import images
 
 
@@ -64,7 +65,7 @@ def test_truncated_jpeg_is_an_error():
 
 
 def test_short_side():
-    assert [images.resized_short_side(size) for size in (224, 96, 64)] == [256, 110, 73]
+    assert [schema.resized_short_side(size) for size in (224, 96, 64)] == [256, 110, 73]
 
 
 @pytest.mark.parametrize("shape", [(40, 61), (61, 40), (100, 33), (9, 12), (23, 23)])
@@ -80,6 +81,11 @@ def test_evaluation_keeps_pixels_where_no_resizing_is_needed():
     array = noise(73, 91)
     result = images.evaluation_transform(tf.constant(array), 64)
     np.testing.assert_array_equal(result, array[4:68, 13:77])
+
+
+def test_a_picture_of_the_right_size_is_taken_whole():
+    array = noise(64, 64)
+    np.testing.assert_array_equal(images.evaluation_transform(tf.constant(array), 64, 64), array)
 
 
 def test_white_stays_within_the_range():

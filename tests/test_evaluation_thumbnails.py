@@ -42,6 +42,7 @@ def _cheating_model(dataset, spec, honest):
     )
 
 
+@pytest.mark.slow
 def test_true_thumbnails_are_named_and_one_for_all_is_not(dataset):
     spec = dataset.fit(experiment("r2gan", "small", "", ("spec.image_size=32",)).spec)
     found = {

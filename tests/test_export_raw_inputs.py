@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from export_model import INGREDIENTS, WORDS, make_spec
 
+from kfood import schema
 from kfood.data import images, text
 from kfood.export import raw_inputs
 
@@ -128,13 +129,15 @@ def test_a_token_is_what_tensorflow_says():
     assert ranges[:3] == ["\\x{30}-\\x{39}", "\\x{41}-\\x{5a}", "\\x{61}-\\x{7a}"]
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(50, 50, 32), (97, 31, 32), (640, 427, 64), (20, 33, 48), (1, 1, 32), (37, 37, 32)]
 )
-def test_picture_is_the_one_of_training(rng, height, width, size):
+def test_picture_is_the_one_of_training(rng, height, width, size, whole):
     pixels = rng.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
-    (received,) = session(raw_inputs.pixels_picture(size)).run(None, {"image": pixels})
-    expected = [images.evaluation_transform(tf.constant(image), size) for image in pixels]
+    short_side = size if whole else schema.resized_short_side(size)
+    (received,) = session(raw_inputs.pixels_picture(size, short_side)).run(None, {"image": pixels})
+    expected = [images.evaluation_transform(tf.constant(image), size, size if whole else None) for image in pixels]
     assert (received.shape, received.dtype) == ((2, size, size, 3), np.float32)
     np.testing.assert_allclose(received, expected, atol=0.01)
 
@@ -143,7 +146,7 @@ def test_picture_is_the_one_of_training(rng, height, width, size):
 def test_real_photos_are_what_they_are_in_training(shared, size):
     paths = sorted((shared / "data" / "recipes" / "images" / "test").rglob("*.jpg"))[:20]
     assert paths
-    run = session(raw_inputs.pixels_picture(size))
+    run = session(raw_inputs.pixels_picture(size, schema.resized_short_side(size)))
     for path in paths:
         pixels = images.decode_image(path.read_bytes())
         (received,) = run.run(None, {"image": pixels.numpy()[None]})

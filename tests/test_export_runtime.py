@@ -11,6 +11,7 @@ import tensorflow as tf
 from export_model import make_model, make_run
 from PIL import Image
 
+from kfood import schema
 from kfood.data import images
 from kfood.export import runtime
 from kfood.export.bundle import export_bundle
@@ -77,16 +78,18 @@ def test_a_long_line_is_encoded_by_itself(bundle, monkeypatch):
 # Photos
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(50, 50, 32), (97, 31, 32), (640, 427, 64), (20, 33, 48), (1, 1, 32), (37, 37, 32)]
 )
-def test_transform_is_the_one_of_training(rng, height, width, size):
+def test_transform_is_the_one_of_training(rng, height, width, size, whole):
     image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-    expected = images.evaluation_transform(tf.constant(image), size).numpy()
-    received = runtime.evaluation_transform(image, size)
+    short_side = size if whole else schema.resized_short_side(size)
+    expected = images.evaluation_transform(tf.constant(image), size, size if whole else None).numpy()
+    received = runtime.evaluation_transform(image, size, short_side)
     assert (received.shape, received.dtype) == ((size, size, 3), np.float32)
     np.testing.assert_allclose(received, expected, atol=0.01)
-    np.testing.assert_array_equal(runtime.evaluation_transform(image.astype(np.float32), size), received)
+    np.testing.assert_array_equal(runtime.evaluation_transform(image.astype(np.float32), size, short_side), received)
 
 
 @pytest.mark.parametrize("size", [96, 224])
@@ -98,7 +101,7 @@ def test_real_photos_are_what_they_are_in_training(shared, size):
         encoded = path.read_bytes()
         np.testing.assert_array_equal(runtime.decode_photo(path), images.decode_image(encoded))
         expected = images.evaluation_transform(images.decode_image(encoded), size)
-        received = runtime.evaluation_transform(runtime.decode_photo(path), size)
+        received = runtime.evaluation_transform(runtime.decode_photo(path), size, schema.resized_short_side(size))
         np.testing.assert_allclose(received, expected, atol=0.01)
 
 
@@ -114,7 +117,7 @@ def test_real_photos_are_what_they_are_in_training(shared, size):
 )
 def test_wrong_images_are_named(image, message):
     with pytest.raises(ValueError, match=message):
-        runtime.evaluation_transform(image, 32)
+        runtime.evaluation_transform(image, 32, 37)
 
 
 def test_photos_of_every_kind_are_rgb(tmp_path):

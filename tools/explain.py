@@ -79,7 +79,7 @@ def _photo(path: pathlib.Path, spec: Any) -> dict[str, Any]:
     from kfood.data.images import evaluation_transform
     from kfood.export.runtime import decode_photo
 
-    return {"image": np.asarray(evaluation_transform(decode_photo(path), spec.image_size))[None]}
+    return {"image": np.asarray(evaluation_transform(decode_photo(path), spec.image_size, spec.short_side))[None]}
 
 
 def _recipe(path: pathlib.Path, spec: Any, words: list[str], ingredients: list[str]) -> dict[str, Any]:

@@ -33,23 +33,21 @@ def small() -> Experiment:
     """For a CPU: every mechanism of the paper on 96-pixel pictures, learning from scratch and from any text."""
     return Experiment(
         model=MCENConfig(
-            image_encoder=dataclasses.replace(SMALL_IMAGE, dropout=0.1),
-            recipe_encoder=AttentionEncoderConfig(
-                word_size=64, units=64, start_range=0.0, part_dropout=0.2, word_dropout=0.2
-            ),
+            image_encoder=SMALL_IMAGE,
+            recipe_encoder=AttentionEncoderConfig(word_size=64, units=64, start_range=0.0, word_dropout=0.1),
             embedding_size=256,
             latent_size=128,
             output_dropout=0.0,
             negatives="active",
-            kl_epochs=6,
-            settle_epochs=14,
+            kl_epochs=5,
+            settle_epochs=12,
             stage_epochs=1,
             normalise_summaries=True,
             first_deviation=0.1,
             optimizer=OptimizerConfig(2e-3, clip_value=5.0, schedule="cosine", warmup_epochs=1),
         ),
         spec=SMALL_SPEC,
-        training=dataclasses.replace(SMALL_TRAINING, epochs=24, monitor="recall_at_1"),
+        training=dataclasses.replace(SMALL_TRAINING, epochs=20, monitor="recall_at_1"),
     )
 
 

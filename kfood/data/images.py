@@ -1,12 +1,15 @@
 """Photos: decoding, and the two ways of making a square of a given size out of one.
 
 Both transforms are one resampling operation that computes only the pixels of the crop (bilinear, antialiased): the
-photo is resized so that its short side is :func:`resized_short_side` pixels (256 for a crop of 224), then cropped.
+photo is resized so that its short side is :func:`kfood.schema.resized_short_side` pixels (256 for a crop of 224), then
+cropped.
 """
 
 import dataclasses
 
 import tensorflow as tf
+
+from kfood.schema import resized_short_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +56,22 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def resized_short_side(size: int) -> int:
-    """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
-    return round(size * 256 / 224)
+def evaluation_transform(image: tf.Tensor, size: int, short_side: int | None = None) -> tf.Tensor:
+    """Resize and take the centre.
 
-
-def evaluation_transform(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resize (short side :func:`resized_short_side`) and take the centre.
-
-    With ``short = min(height, width)`` and ``target = resized_short_side(size)``, the photo is resized to
+    With ``short = min(height, width)`` and ``target = short_side``, the photo is resized to
     ``floor(side * target / short + 1/2)`` along each side; the crop starts at ``(resized - size) // 2``.
 
     Args:
         image: [height, width, 3], any number type.
         size: side of the result, pixels.
+        short_side: of the resized photo, pixels; None: :func:`kfood.schema.resized_short_side` of ``size``.
 
     Returns:
         float32 [size, size, 3] in [0, 255] for pictures in [0, 255].
     """
     sides = tf.shape(image)[:2]
-    resized = _resized_sides(sides, size)
+    resized = _resized_sides(sides, short_side or resized_short_side(size))
     return _resample(image, tf.cast(resized / sides, tf.float32), tf.cast((resized - size) // 2, tf.float32), size)
 
 
@@ -94,7 +93,7 @@ def training_transform(
     draws = tf.random.stateless_uniform([8], seed, alg="philox")
     sides = tf.shape(image)[:2]
     if how.crop_area is None:
-        resized = _resized_sides(sides, size)
+        resized = _resized_sides(sides, resized_short_side(size))
         # floor(u * (n + 1)) is uniform over 0..n; the minimum guards against rounding up to n + 1.
         room = resized - size
         start = tf.minimum(tf.cast(draws[:2] * tf.cast(room + 1, tf.float32), tf.int32), room)
@@ -122,10 +121,10 @@ def training_transform(
     return image
 
 
-def _resized_sides(sides: tf.Tensor, size: int) -> tf.Tensor:
+def _resized_sides(sides: tf.Tensor, short_side: int) -> tf.Tensor:
     """Sides of the whole photo once resized, in exact integer arithmetic: int32 [2] → int32 [2]."""
     short = tf.reduce_min(sides)
-    return (2 * sides * resized_short_side(size) + short) // (2 * short)
+    return (2 * sides * short_side + short) // (2 * short)
 
 
 def _resample(image: tf.Tensor, scale: tf.Tensor, start: tf.Tensor, size: int) -> tf.Tensor:
