@@ -77,6 +77,7 @@ def test_geojson_and_gpx_give_the_same_track(tmp_path):
 
 BAD = {
     "not finite": ("1 1 nan 0\n", "a.txt:1"),
+    "not as many numbers as the rows before": ("1 1 0 0\n2 1 0\n3 1 0 0\n", "a.txt:2"),
     "not a row of 2 to 4 numbers": ("frame ped x y\n", "a.txt:1"),
     "empty file": ("", "a.txt"),
     "repeated timestamp": ("1 1 0 0\n1 1 0 1\n", "a/1 at 1"),
@@ -91,8 +92,22 @@ def test_bad_rows_are_counted_and_named(tmp_path, reason):
     write(tmp_path, "a.txt", text)
     write(tmp_path, "good.txt", "1 1 0 0\n2 1 0 1\n")
     found = Tracks(tmp_path)
-    assert [w.track for w in found.windows(2, 1, origin=ORIGIN)] == ["good/1"]
+    assert [w.track for w in found.windows(2, 1, origin=ORIGIN)][-1:] == ["good/1"]
     assert found.dropped.by_reason[reason] == {"count": 1, "first": [name]}
+
+
+def test_names_keep_every_digit_and_folder(tmp_path):
+    for folder, walker in (("2023", 1000001), ("2024", 1000002)):
+        write(tmp_path / folder, "a.txt", f"1 {walker} 0 0\n2 {walker} 0 1\n")
+    found = list(Tracks(tmp_path).windows(2, 1, origin=ORIGIN))
+    assert [window.track for window in found] == ["2023/a.txt/1000001", "2024/a.txt/1000002"]
+
+
+def test_an_empty_field_is_a_missing_number(tmp_path):
+    write(tmp_path, "a.csv", "1,7,3,4\n2,7,,4\n3,7,3,\n4, 7, 3, 5\n")
+    found = Tracks(tmp_path)
+    assert [(point.time, point.x, point.y) for point in found.points()] == [(1, 3, 4), (4, 3, 5)]
+    assert found.dropped.by_reason["not finite"] == {"count": 2, "first": ["a.csv:2", "a.csv:3"]}
 
 
 def test_latitude_91_and_broken_files_are_counted(tmp_path):

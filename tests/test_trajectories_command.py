@@ -145,6 +145,9 @@ def test_search_by_track_and_by_picture(index, data, tmp_path, capsys):
     capsys.readouterr()
     assert main(["search", str(index), "--image", str(tmp_path / "part.png"), "--location", *corners]) != 0
     assert "expected a square map picture" in capsys.readouterr().err
+    for wrong, said in (("nan 1 2 0", "left, top, right and bottom"), ("900 901 901 900", "beside it")):
+        assert main(["search", str(index), "--image", str(picture), "--location", *wrong.split()]) != 0
+        assert said in capsys.readouterr().err
     track.write_text("0,9000,9000\n1,9001,9000\n")
     capsys.readouterr()
     assert main(["search", str(index), "--trajectory", str(track)]) != 0
@@ -163,6 +166,28 @@ def test_a_walk_in_degrees_is_prepared_in_metres(tmp_path):
     assert spec.geographic
     assert (spec.origin_longitude, spec.origin_latitude) == tuple(lines[0][0])
     assert 3 < spec.extent < 100
+
+
+def test_a_timed_walk_has_a_name_for_every_window(tmp_path, capsys):
+    points = "".join(
+        f'<trkpt lat="{47 + 2e-5 * (k % 7)}" lon="{8.5 + 1e-5 * k}"><time>2024-05-01T10:00:{k:02d}Z</time></trkpt>'
+        for k in range(60)
+    )
+    (tmp_path / "walk.gpx").write_text(f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>")
+    arguments = ["--length", "8", "--test-share", "0.3", "--val-share", "0.2", "--size", "16"]
+    assert (
+        main(["prepare", "ucy", "--source", str(tmp_path / "walk.gpx"), "--out", str(tmp_path / "data"), *arguments])
+        == 0
+    )
+    dataset = open_dataset(tmp_path / "data", "trajectories")
+    names = [one["id"] for split in dataset.splits for one in dataset.trajectories(split)]
+    assert len(set(names)) == len(names) > 20
+    (tmp_path / "far.txt").write_text("".join(f"{k} 1 {5.4e6 + k} 0\n" for k in range(60)))
+    capsys.readouterr()
+    assert (
+        main(["prepare", "ucy", "--source", str(tmp_path / "far.txt"), "--out", str(tmp_path / "far"), *arguments]) != 0
+    )
+    assert "subtract an offset" in capsys.readouterr().err
 
 
 def test_nothing_usable_is_said(tmp_path, capsys):

@@ -63,13 +63,15 @@ def run(args: Explain) -> "Explanation | None":
     if args.recipe is not None:
         batch |= _recipe(args.recipe, model.spec, words, ingredients)
     both = args.image is not None and args.recipe is not None
-    (explanation,) = attention.explain(model, batch, words, ingredients, asked=both)
+    asks = [side for side in getattr(model, "latent", ()) if both]
+    (explanation,) = attention.explain(model, batch, words, ingredients, asked=bool(asks))
     photo = batch["image"][0] if args.image is not None else None
     title = " and ".join(path.name for path in (args.image, args.recipe) if path is not None)
     folders.write_whole({args.out: attention.draw(explanation, photo, title)})
     for line in sorted(explanation.ingredients, key=lambda line: -line.weight)[:5]:
         print(f"{100 * line.weight:5.1f} %  {line.text}")
-    print(f"{args.out}: where {model.name} looks.")
+    asked = f", the {' and the '.join(asks)} as its partner asks" if asks else ""
+    print(f"{args.out}: where {model.name} looks{asked}.")
     return explanation
 
 

@@ -114,7 +114,8 @@ class Ucy:
     least_extent: float = 3.0
     """A smaller box counts as this, metres."""
     backgrounds: pathlib.Path | None = None
-    """Folder of JPEG map tiles or scene photos, to lie behind the lines."""
+    """Folder of JPEG map tiles or scene photos, to lie behind the lines. The waves of `small` take every dark pixel for
+    the line: with dark photos, train with `--variant no_waves`."""
     seed: int = 0
     """Of the split and the pictures."""
     overwrite: bool = False
@@ -287,6 +288,10 @@ def _prepare_labelled(args: Labelled) -> "LabelledDataset":
     return dataset
 
 
+_FARTHEST = 100_000.0
+"""Metres; float32 has steps of 8 mm there."""
+
+
 def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
     import io
     import math
@@ -330,6 +335,13 @@ def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
             _say_dropped(found.dropped.by_reason)
             raise builder.EmptySplitError(f"{args.source}: expected tracks of {args.length} points, received none.")
         dropped = found.dropped.by_reason
+        if max(np.abs(low).max(), np.abs(high).max()) > _FARTHEST:
+            progress.stop()
+            raise ValueError(
+                f"{args.source}: expected metres within {_FARTHEST:,.0f} of (0, 0), as float32 keeps them apart, "
+                f"received x from {low[0]:,.1f} to {high[0]:,.1f} and y from {low[1]:,.1f} to {high[1]:,.1f}; "
+                "subtract an offset from the file's coordinates."
+            )
         centre = (low + high) / 2
         ground = {
             "centre_x": float(centre[0]),
@@ -346,7 +358,7 @@ def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
             for window, own in zip(windows(), split_of, strict=True):
                 if own != number:
                     continue
-                name = f"{window.track}@{window.first:g}"
+                name = f"{window.track}@{window.first:.15g}"
                 points = window.points.astype(np.float32)
                 random = np.random.default_rng([args.seed, zlib.crc32(name.encode())])
                 pixels, location = drawing.picture(points, style, random)

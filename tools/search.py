@@ -118,7 +118,7 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
 
     if args.image:
         photo = decode_photo(args.image)
-        location = None if args.location is None else np.array([args.location], np.float32)
+        location = None if args.location is None else _checked_location(args.location, bundle.spec)
         return bundle.encode_images([photo], location=location)[0], photo, args.image.name
     if args.trajectory:
         points = read_trajectory(args.trajectory, bundle.spec)
@@ -167,6 +167,26 @@ def read_trajectory(path: pathlib.Path, spec: "Mapping[str, Any]") -> "np.ndarra
             f"{', '.join(f'{value:.1f}' for value in points[np.abs(points - centre).max(axis=1).argmax()])}."
         )
     return points.astype(np.float32)
+
+
+def _checked_location(corners: tuple[float, ...], spec: "Mapping[str, Any]") -> "np.ndarray":
+    """Left, top, right and bottom as a model reads them: float32 [1, 4], metres."""
+    import numpy as np
+
+    left, top, right, bottom = corners
+    if not (np.isfinite(corners).all() and left < right and bottom < top):
+        raise ValueError(
+            "--location: expected left, top, right and bottom in metres, left below right and bottom below top, "
+            f"received {' '.join(f'{value:g}' for value in corners)}."
+        )
+    if "extent" in spec:
+        x, y, reach = spec["centre_x"], spec["centre_y"], spec["extent"]
+        if left > x + reach or right < x - reach or bottom > y + reach or top < y - reach:
+            raise ValueError(
+                f"--location: expected a window onto the ground that the model was trained on, x from {x - reach:.1f} "
+                f"to {x + reach:.1f} m and y from {y - reach:.1f} to {y + reach:.1f} m, received one beside it."
+            )
+    return np.array([corners], np.float32)
 
 
 def read_recipe(path: pathlib.Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def published() -> Experiment:
 
 
 def small() -> Experiment:
-    """For a CPU: every mechanism of the paper on 96-pixel pictures, learning from scratch and from any text."""
+    """For a CPU: every mechanism of the paper but dropout of s^v and e, on 96-pixel pictures, from scratch."""
     return Experiment(
         model=MCENConfig(
             image_encoder=SMALL_IMAGE,

@@ -1,6 +1,7 @@
 """TrajCross (Jing et al. 2021), :mod:`kfood.models.trajcross`.
 
-Expected on UCY univ, 10,000 windows to train on, 2,379 to test on, all of these as gallery (its Table I):
+Expected on UCY univ, 10,000 windows to train on (here 500 of them are for validation), 2,379 to test on, all
+of these as gallery (its Table I):
 trajectory → image top-1/5/10 69.8/90.4/94.3; image → trajectory 70.2/91.1/94.5::
 
     kfood prepare ucy --source univ/test --out DATA

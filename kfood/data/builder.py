@@ -382,7 +382,7 @@ def write_trajectories(
         recordings: names of what the trajectories come from, index = class id.
         points: of each trajectory.
         ground: see :class:`~kfood.data.dataset.TrajectoryDataset`.
-        style: how the records' pictures were drawn; its backgrounds are copied, reduced.
+        style: how the records' pictures were drawn; its backgrounds are copied.
         overwrite: replace ``out`` if it is a prepared dataset.
         report: called after the last record: what prepare.json holds beside ``kept``, the trajectories by split.
 

@@ -39,7 +39,7 @@ EARTH_RADIUS = 6_371_008.8
 TEXT_SUFFIXES = (".txt", ".csv")
 GEOGRAPHIC_SUFFIXES = (".geojson", ".json", ".gpx")
 
-_SEPARATORS = re.compile(r"[\s,;]+")
+_SEPARATORS = re.compile(r"\s*[,;]\s*|\s+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,8 +124,11 @@ class Tracks:
             )
         self.geographic = kinds.pop()
         self.dropped = Drops()
+        folder = source if source.is_dir() else source.parent
         stems = collections.Counter(path.stem for path in self.files)
-        self.recordings = [path.stem if stems[path.stem] == 1 else path.name for path in self.files]
+        self.recordings = [
+            path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix() for path in self.files
+        ]
 
     def points(self) -> Iterator[Point]:
         """The usable points of all files, each file as it is ordered; degrees stay degrees."""
@@ -177,7 +180,7 @@ class Tracks:
                 short.add(point.track)
             if track and point.time <= track[-1][0]:
                 reason = "repeated timestamp" if point.time == track[-1][0] else "timestamp before the last"
-                self.dropped.add(reason, f"{point.track} at {point.time:g}")
+                self.dropped.add(reason, f"{point.track} at {point.time:.15g}")
                 continue
             if track and point.time - track[-1][0] > longest_gap:
                 track.clear()
@@ -195,16 +198,20 @@ class Tracks:
 
     def _text(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
         with path.open(encoding="utf-8", errors="replace") as file:
+            columns = 0
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                try:
-                    values = [float(value) for value in _SEPARATORS.split(line.strip(" \t\r\n,;"))]
+                try:  # an empty field is how some programs write a missing number
+                    values = [float(value or "nan") for value in _SEPARATORS.split(line.strip())]
                 except ValueError:
                     values = []
                 where = f"{path.name}:{number}"
-                if len(values) == 4:
-                    yield where, Point(f"{name}/{values[1]:g}", values[0], values[2], values[3])
+                columns = columns or (len(values) if len(values) in (2, 3, 4) else 0)
+                if columns and values and len(values) != columns:
+                    self.dropped.add("not as many numbers as the rows before", where)
+                elif len(values) == 4:
+                    yield where, Point(f"{name}/{values[1]:.15g}", values[0], values[2], values[3])
                 elif len(values) == 3:
                     yield where, Point(name, *values)
                 elif len(values) == 2:

@@ -27,6 +27,7 @@ class OptimizerConfig:
         beta_2: decay of the second moment.
         weight_decay: decoupled, per step; 0 = Adam.
         clip_value: bound on each component of the gradient; 0 = none.
+        epsilon: what Adam adds to the root of the second moment.
         schedule: how the learning rate moves over the epochs: ``"constant"``; ``"step"``: times ``factor`` every
             ``period`` epochs; ``"cosine"``: down to 0 at the last epoch; ``"plateau"``: times ``factor`` after
             ``period`` epochs without a better validation score.
@@ -40,6 +41,7 @@ class OptimizerConfig:
     beta_2: float = 0.999
     weight_decay: float = 0.0
     clip_value: float = 0.0
+    epsilon: float = 1e-7
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     period: int = 0
     factor: float = 0.1
@@ -61,6 +63,7 @@ class OptimizerConfig:
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "clipvalue": self.clip_value or None,
+            "epsilon": self.epsilon,
             "name": name,
         }
         if self.weight_decay:

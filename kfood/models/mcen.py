@@ -53,19 +53,27 @@ Where this file departs from the paper, or fills what it leaves open (no code wa
   part; then we alternatively train the posterior parameters on the image side after several epochs". Here one modality
   at a time draws z from its posterior, the recipe first, and they take turns every ``stage_epochs``; the other one has
   z at its prior's mean. So each prior's mean, which is all that inference uses, is also trained by L_ret. L_KL is of
-  both modalities at all times.
+  both modalities at all times: a posterior whose turn has not come is kept near its prior, so that its first draws are
+  of use.
 - From scratch (in the paper ResNet starts from ImageNet) a posterior tells the pair by the other one's query before
   either encoder has learned anything, and inference gains nothing from that. Three options, off by default:
   ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch normalisation
   (``normalise_summaries``), for their large common part makes all embeddings alike; and deviations start small
-  (``first_deviation``), or their noise hides the means.
+  (``first_deviation``), or their noise hides the means. The recipe side starts from scratch in the paper too, and by
+  its weights within ±0.02 with means far smaller than the deviations: ``published`` without Recipe1M's many steps wants
+  ``--set first_deviation=0.1``. Biases start at 0, Keras' default.
 - α rises linearly from its first value over ``kl_epochs``, an epoch at a time. The KL divergences are logged without α.
 - All hidden states of the recipe side are 300 wide, "all hidden states for neural inference" and the image's attention
   1,024. A bidirectional state is 150 in each direction: only so do both inference networks cost about the 10.4 M
   parameters of Table 3 (with 300 in each direction the recipe's costs 13.6 M), at a vocabulary of 30,000 words.
-- GRUs of ingredients and instructions are separate, word vectors are shared.
-- Section 4.3 removes "the modality-consistency loss" from the variants of Figure 3 (vanilla, image, recipe), which have
-  no two priors to compare. MCEN without reconstruction keeps it.
+- GRUs of ingredients and instructions are separate, word vectors are shared. The image's trained query is as wide as a
+  hidden state of the recipe side.
+- "The norm of gradient clipped to [-5, 5]": each component is clipped.
+- L_rec's targets are s after dropout, and gradients flow into them; all variants have it, as Table 3's sizes say.
+- Supplement A stops each of the two periods early; here the second goes on from the last weights of the first, and the
+  best epoch on validation of all is kept.
+- Section 4.3 removes "the modality-consistency loss" (printed as Equation 15; 16 is meant) from the variants
+  of Figure 3 (vanilla, image, recipe), which have no two priors to compare. MCEN without reconstruction keeps it.
 - The decoder starts from the mean ingredient, and attends between two GRUs, as in dl4mt.
 - Where the batch has titles, which the paper does not read, a title is the first sentence of the instructions.
 """
@@ -164,7 +172,7 @@ class MCENConfig:
     first_deviation: float = 0.0
     consistency_weight: float = 0.002
     reconstruction_weight: float = 0.008
-    optimizer: OptimizerConfig = OptimizerConfig(1e-4, clip_value=5.0)
+    optimizer: OptimizerConfig = OptimizerConfig(1e-4, clip_value=5.0, epsilon=1e-8)
 
     def __post_init__(self):
         check_choices(self, {"negatives": ("all", "active")})

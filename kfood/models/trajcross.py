@@ -37,7 +37,12 @@ Departures:
   the ground. With ``octaves > 0`` both position branches also receive products of waves over the ground, averaged
   along the line (:class:`~kfood.layers.trajectory.LineMoments`) and over the picture's ink
   (:class:`~kfood.layers.trajectory.PictureMoments`): the same numbers, whatever the window. 0: the paper's.
-- WCNN keeps every row's result in place of a maximum: which row is half of the position.
+- WCNN keeps every row's result, for which row is half of the position; it has half of TextCNN's filters a height.
+- Eq. 2 and 7 print one linear layer, here with a hidden layer beside it; Eq. 5 and 6 have a ReLU, Eq. 8 a linear layer,
+  so that both halves are equally wide. Eq. 7's left side is printed as V_locInfo; it is Eq. 9's P_i^e.
+- Eq. 10's sum over a batch is a mean, and ψ is drawn from the batch.
+- Pictures are drawn anew in each epoch; ``small`` also turns, mirrors, shifts, stretches and reverses the trajectories,
+  for 10,000 of them are few.
 """
 
 import dataclasses
@@ -118,7 +123,7 @@ def trajectory_position(points, size, config: TrajCrossConfig):
     embedded = keras.layers.Dense(config.point_size, name="trajectory_embed")(points)
     parts = [layers.text_cnn(embedded, config.heights, config.filters, "trajectory_cnn")]
     if config.octaves:
-        moments = layers.LineMoments(config.octaves, name="line_moments")(points)
+        moments = layers.LineMoments(config.octaves, dtype="float32", name="line_moments")(points)
         parts.append(keras.layers.BatchNormalization(momentum=0.9, name="line_moments_norm")(moments))
     return _position_head(parts, size, config, "trajectory_position")
 
@@ -129,7 +134,7 @@ def trajectory_shape(points, size, config: TrajCrossConfig):
         embedded = keras.layers.Dense(config.point_size, name="sequence_embed")(points)
         features = layers.text_cnn(embedded, config.heights, config.filters, "sequence_cnn")
     else:
-        drawn = layers.Sketch(config.sketch_size, name="sketch")(points)
+        drawn = layers.Sketch(config.sketch_size, dtype="float32", name="sketch")(points)
         features = keras.layers.Flatten()(backbone(config.sketch_size, config.image_encoder)(drawn))
     return keras.layers.Dense(size, name="trajectory_shape")(features)
 
@@ -142,7 +147,7 @@ def image_position(image, location, size, config: TrajCrossConfig):
     if location is not None:
         parts.append(keras.layers.Dense(config.hidden // 4, activation="relu", name="location_embed")(location))  # 6
         if config.octaves:
-            moments = layers.PictureMoments(config.octaves, name="picture_moments")(image, location)
+            moments = layers.PictureMoments(config.octaves, dtype="float32", name="picture_moments")(image, location)
             parts.append(keras.layers.BatchNormalization(momentum=0.9, name="picture_moments_norm")(moments))
     return _position_head(parts, size, config, "image_position")  # Eq. 7
 
