@@ -275,7 +275,8 @@ def _masked(network):
 
 
 def _products(network) -> int:
-    """Multiplications of one picture in the convolutions and dense layers of a network."""
+    """Multiplications of one picture in a network's own convolutions and dense layers; not in those inside of other
+    layers, such as attention."""
     import math
 
     import keras
@@ -283,7 +284,7 @@ def _products(network) -> int:
     return sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
         for layer in network._flatten_layers()
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) and layer._inbound_nodes
     )
 
 
