@@ -326,9 +326,8 @@ class CorrAE(_OnTrajCross):
             "image": ops.reshape(ops.mean(ink, axis=-1), (-1, _TARGET_SIDE**2)),
         }
         sources = {"trajectory": image, "image": trajectory} if self.config.cross else features
-        errors = [
-            ops.mean(ops.sum(ops.square(self.readers[side](sources[side]) - targets[side]), axis=1)) for side in targets
-        ]
+        # Means over what is read; summed as the correlation is, they leave top-1 at 15 and 28 % in place of 62 and 58.
+        errors = [ops.mean(ops.square(self.readers[side](sources[side]) - targets[side])) for side in targets]
         return {
             "correlation": ops.mean(ops.sum(ops.square(trajectory - image), axis=1)),
             "reconstruction": errors[0] + errors[1],
