@@ -76,9 +76,12 @@ def export_bundle(
         ValueError: the model and the vocabulary do not belong together, a network cannot be converted
             (:class:`kfood.export.onnx.ConversionError`), or an exported file computes something else than the model
             (:class:`kfood.export.parity.ParityError`). Nothing is left at ``out``.
+        ModuleNotFoundError: ``data`` is given, and the extra ``serving`` is not installed.
     """
     run, out = pathlib.Path(run), pathlib.Path(out)
     _check_model(model)
+    if data is not None:
+        serving.check_installed()
     if data is not None and data.fingerprint != dataset.vocabulary_fingerprint(run, data.vocabularies):
         raise ValueError(f"{data.path}: expected the dataset that {run} was trained on, received another vocabulary.")
     shown = None if data is None else examples.read(data, model.spec)

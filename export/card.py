@@ -42,9 +42,10 @@ The files take these inputs in every language that onnxruntime has a package for
 
 ## TensorFlow Serving
 
-`serving/` has a `models.config` and a `batching.config` to start from. Batch the signatures whose inputs have one
-shape: `_bytes`, `_lines` and the tensors, not `_text`. The server was not run: the SavedModel was loaded and asked
-every signature{replayed}.
+`serving/` has a `models.config` and a `batching.config` to start from. With batching, ask the signatures whose inputs
+have one shape: `_bytes`, `_lines` and the tensors; `_text` requests with different numbers of lines cannot be joined,
+and the server refuses them. `_bytes` takes photos as stored: it does not turn them upright by their EXIF mark, as
+`kfood.export.runtime` does. The server was not run: the SavedModel was loaded and asked every signature{replayed}.
 
 ```
 docker run -p 8500:8500 -p 8501:8501 -v "$PWD/BUNDLE/saved_model:/models/{model}" -v "$PWD/BUNDLE/serving:/serving" \\
@@ -225,6 +226,9 @@ def _recall(found, reference, key, precision):
     return f"{100 * found[key]:.1f} %{change}"
 
 
+_LOCATION = [0.0, 8.0, 8.0, 0.0]
+"""Left, top, right and bottom of a map picture, metres."""
+
 _RECIPE = {"title": "Soup", "ingredients": ["1 leek", "salt"], "instructions": ["Boil it."]}
 
 
@@ -247,7 +251,7 @@ def _snippets(manifest):
         if f"encode_{name}_bytes" in endpoints:
             placed = "location" in encoder["inputs"]  # left, top, right, bottom, metres
             array, tensor = (
-                f", location={kind}([[0.0, 8.0, 8.0, 0.0]])" if placed else "" for kind in ("np.array", "tf.constant")
+                f", location={kind}([{_LOCATION}])" if placed else "" for kind in ("np.array", "tf.constant")
             )
             runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}"{array})\n')
             tensorflow.append(
@@ -289,6 +293,12 @@ def _snippets(manifest):
 
 def _raw_onnx(raw):
     session = f'session = onnxruntime.InferenceSession("BUNDLE/{raw["file"]}")\n'
+    if "location" in raw["inputs"]:
+        return (
+            f"{session}photo = np.zeros([1, 96, 96, 3], np.uint8)  # RGB, square\n"
+            f"location = np.array([{_LOCATION}], np.float32)  # left, top, right, bottom, metres\n"
+            '(embeddings,) = session.run(None, {"image": photo, "location": location})\n'
+        )
     if "image" in raw["inputs"]:
         return (
             f"{session}photo = np.zeros([1, 480, 640, 3], np.uint8)  # upright, RGB, of any size\n"
@@ -311,17 +321,21 @@ def _requests(manifest):
     """(REST requests for a shell, the lines of a gRPC request)."""
     rest, grpc = [], []
     url = f"http://localhost:8501/v1/models/{manifest['model']}:predict"
-    for name in manifest["endpoints"]:
+    for name, endpoint in manifest["endpoints"].items():
         if name.endswith("_bytes"):
+            placed = "location" in endpoint["inputs"]
+            location = f', "location": {_LOCATION}' if placed else ""
             rest.append(
                 f"""(printf '{{"signature_name": "{name}", "instances": [{{"image": {{"b64": "'\n"""
-                f""" base64 < photo.jpg; printf '"}}}}]}}') | tr -d '\\n' | curl -d @- {url}\n"""
+                f""" base64 < photo.jpg; printf '"}}{location}}}]}}') | tr -d '\\n' | curl -d @- {url}\n"""
             )
             grpc = [
                 f'request.model_spec.signature_name = "{name}"\n',
                 'photos = [open("photo.jpg", "rb").read()]\n',
                 'request.inputs["image"].CopyFrom(tf.make_tensor_proto(photos))\n',
             ]
+            if placed:
+                grpc.append(f'request.inputs["location"].CopyFrom(tf.make_tensor_proto([{_LOCATION}]))\n')
         if name.endswith("_lines"):
             recipe = {
                 "title": _RECIPE["title"],

@@ -62,10 +62,13 @@ def read(dataset: datasets.PreparedDataset, spec: Any, split: str = "test") -> E
             lines = text[schema.INGREDIENT_NAMES if by_name else schema.INGREDIENTS]
             recipe = {"title": text[schema.TITLE], "ingredients": lines, "instructions": text[schema.INSTRUCTIONS]}
             recipes.append(recipe)
+    inputs = _inputs(dataset, spec, split, count, features)
+    for recipe, vectors in zip(recipes, inputs.get(schema.INSTRUCTION_VECTORS, ()), strict=False):
+        recipe[schema.INSTRUCTION_VECTORS] = vectors
     return Examples(
         dataset.name,
         split,
-        _inputs(dataset, spec, split, count, features),
+        inputs,
         _inputs(dataset, spec, "train", CALIBRATION, features),
         list(itertools.islice(dataset.photos(split), count)),
         recipes,

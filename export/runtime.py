@@ -20,6 +20,7 @@ import itertools
 import json
 import math
 import pathlib
+import struct
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ MAX_PIXELS = 64_000_000
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
+
+_DESCRIPTION = ("model", "embedding_size", "distance", "spec", "preprocessing", "encoders", "decoders")
 
 LONG_LINE = 10_000
 """A recipe with a line of more characters is encoded by itself: memory goes by recipes times the longest line."""
@@ -113,13 +116,21 @@ class Bundle:
             manifest = json.loads(content)
             received = manifest["format"]
             files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
+            missing = [key for key in _DESCRIPTION if key not in manifest] if received == FORMAT else []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file}: expected the description of a bundle, received {error!r}.") from error
         if received != FORMAT:
             raise ValueError(
                 f"{file}: expected a bundle of format {FORMAT}, received format {received!r}; export the run again."
             )
+        if missing:
+            raise ValueError(
+                f"{file}: expected the description of a bundle, received one without {', '.join(missing)}."
+            )
         for name, (_, size) in files.items():
+            inside = pathlib.PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
+                raise ValueError(f"{file}: expected paths inside the bundle, received {name!r}.")
             part = path / name
             if not part.is_file():
                 raise FileNotFoundError(f"{path}: expected the file {name}, which {MANIFEST} lists, but it is missing.")
@@ -365,10 +376,11 @@ class Bundle:
 
     def _encode_in_batches(self, encoder, images, sizes, location, batch_size):
         def transformed(index, image):
-            height, width = np.shape(image)[:2]
-            if location is not None and height != width:
+            sides = np.shape(image)[:2]
+            if location is not None and len(set(sides)) > 1:
                 raise ValueError(
-                    f"image {index}: expected a square map picture, as its corners are, received {height} × {width}."
+                    f"image {index}: expected a square map picture, as its corners are, "
+                    f"received {' × '.join(map(str, sides))}."
                 )
             return evaluation_transform(image, *sizes, f"image {index}")
 
@@ -469,7 +481,7 @@ def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
             raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received {width:,} × {height:,}.")
         try:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, struct.error) as error:  # the last of damaged EXIF
             raise OSError(
                 f"{where}: expected a whole {image.format} photo, received a damaged one ({error})."
             ) from error

@@ -11,6 +11,7 @@ first line where nothing belongs. So ``batching.config`` does not pad, and the s
 inputs have one shape: ``encode_image_bytes``, ``encode_recipe_lines`` and the tensors; not ``encode_recipe_text``.
 """
 
+import importlib.util
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +58,14 @@ def write_configs(part: pathlib.Path, name: str) -> None:
     (part / "serving" / "batching.config").write_text(_BATCHING, encoding="utf-8")
 
 
+def check_installed() -> None:
+    """Raise ModuleNotFoundError if the messages of TensorFlow Serving are missing (the extra ``serving``)."""
+    if importlib.util.find_spec("tensorflow_serving") is None:
+        raise ModuleNotFoundError(
+            "warm-up requests: expected tensorflow-serving-api, received none; pip install 'kfood[serving]'."
+        )
+
+
 def write_warmup(
     path: pathlib.Path, name: str, endpoints: Mapping[str, Endpoint], examples: Examples, sources: Mapping[str, str]
 ) -> int:
@@ -71,24 +80,15 @@ def write_warmup(
 
     Returns:
         The number of requests.
-
-    Raises:
-        ModuleNotFoundError: the extra ``serving`` is not installed.
     """
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "warm-up requests: expected tensorflow-serving-api, received none; pip install 'kfood[serving]'."
-        ) from error
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     file = path / WARMUP
     file.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with tf.io.TFRecordWriter(str(file)) as records:
         for endpoint in endpoints.values():
             batch = _request(endpoint, endpoints, examples, sources)
-            if batch is None:
-                continue
             request = predict_pb2.PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = name, endpoint.name
             for key, array in batch.items():
@@ -104,8 +104,8 @@ def write_warmup(
     return written
 
 
-def _request(endpoint, endpoints, examples, sources) -> dict[str, Any] | None:
-    """Inputs of two real examples; None where the examples have none (precomputed sentence vectors as text)."""
+def _request(endpoint, endpoints, examples, sources) -> dict[str, Any]:
+    """Inputs of two real examples."""
     if endpoint.name.startswith("decode_"):
         source = endpoints[f"encode_{sources[endpoint.name.removeprefix('decode_')]}"]
         inputs = {key: examples.inputs[key][:2] for key in source.inputs}
@@ -114,7 +114,5 @@ def _request(endpoint, endpoints, examples, sources) -> dict[str, Any] | None:
         given = {key: examples.inputs[key][:2] for key in endpoint.inputs}
         return {**given, schema.IMAGE: np.array(examples.photos[:2], object)}
     if endpoint.name.endswith(("_text", "_lines")):
-        if schema.INSTRUCTION_VECTORS in endpoint.inputs:
-            return None
         return parity.text_batch(examples.recipes[:2], endpoint)
     return {key: examples.inputs[key][:2] for key in endpoint.inputs}

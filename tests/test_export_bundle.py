@@ -256,6 +256,18 @@ def test_a_damaged_bundle_is_refused_when_opened(copied):
         kfood_runtime.Bundle.open(copied / "onnx")
 
 
+def test_a_changed_description_is_one_sentence(copied):
+    manifest = json.loads((copied / "kfood.json").read_text())
+    for key in ("spec", "encoders", "preprocessing"):
+        (copied / "kfood.json").write_text(json.dumps({name: value for name, value in manifest.items() if name != key}))
+        with pytest.raises(ValueError, match=f"expected the description of a bundle, received one without {key}"):
+            kfood_runtime.Bundle.open(copied)
+    for name in ("../run/config.json", "/etc/hostname", "onnx/../../x", "C:x", "onnx\\x"):
+        (copied / "kfood.json").write_text(json.dumps(manifest | {"files": {name: {"sha256": "", "size": 0}}}))
+        with pytest.raises(ValueError, match="expected paths inside the bundle"):
+            kfood_runtime.Bundle.open(copied)
+
+
 def test_wrong_use_is_refused(bundle):
     ingredients = np.zeros((2, 4, 3), np.int32)
     tokens = {"title": np.zeros((2, 2), np.int32), "ingredients": ingredients}

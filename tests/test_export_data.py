@@ -1,18 +1,22 @@
 """What an export makes of a dataset's examples: precisions, warm-up requests; and the same from Node.js."""
 
+import configparser
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from kfood.data.dataset import open_dataset
-from kfood.export import precision, runtime
+from kfood.export import precision, runtime, serving
 from kfood.export.bundle import export_bundle
 from kfood.models import load_run
 
@@ -36,7 +40,9 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
         reference = figures["float32"]["recall"]
         for other in precision.PRECISIONS:
             lost = max(reference[way]["R@10"] - figures[other]["recall"][way]["R@10"] for way in reference)
-            assert figures[other]["kept"] == (lost < 0.01) == (other in manifest["encoders"][name]["precisions"])
+            assert (
+                figures[other]["kept"] == (round(lost, 9) < 0.01) == (other in manifest["encoders"][name]["precisions"])
+            )
             if figures[other]["kept"]:
                 assert (out / manifest["encoders"][name]["precisions"][other]["file"]).stat().st_size == figures[other][
                     "bytes"
@@ -158,3 +164,52 @@ def test_retrieval_figures_by_hand():
     assert exact.agreement(found) == pytest.approx(np.mean(same))
     among = precision.measure_retrieval({"image": photos}, np.array([0, 1, 0]), "cosine")
     assert among.nearest["image_to_image"].tolist()[0] == 2
+
+
+def test_a_point_lost_is_not_kept():
+    """0.06 - 0.05 is 0.00999… in floating point, and a point."""
+    nearest = {"image_to_recipe": np.arange(3)}
+    reference, worse, better = (
+        precision.Retrieval({"image_to_recipe": {"R@1": 0.0, "R@10": recall}}, nearest)
+        for recall in (0.06, 0.05, 0.055)
+    )
+    assert not precision.keeps(reference, worse)
+    assert precision.keeps(reference, better)
+    assert precision.keeps(worse, reference)
+
+
+def test_a_warmup_request_of_sentence_vectors():
+    inputs = {
+        "title": tf.TensorSpec([None], tf.string),
+        "ingredients": tf.TensorSpec([None, None], tf.string),
+        "instruction_vectors": tf.TensorSpec([None, None, 3], tf.float32),
+    }
+    endpoint = types.SimpleNamespace(name="encode_recipe_text", inputs=inputs)
+    vectors = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    recipes = [
+        {"title": "Soup", "ingredients": ["leek"], "instruction_vectors": vectors[0]},
+        {"title": "Tea", "ingredients": ["mint", "water"], "instruction_vectors": vectors[1]},
+    ]
+    request = serving._request(endpoint, {}, types.SimpleNamespace(recipes=recipes), {})
+    np.testing.assert_array_equal(request["instruction_vectors"], vectors)
+    assert request["ingredients"].tolist() == [[b"leek", b""], [b"mint", b"water"]]
+
+
+def test_serving_is_asked_for_before_anything_is_exported(tmp_path, tiny_run, kitchen, monkeypatch):
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kfood\[serving\]'"):
+        export_bundle(load_run(tiny_run), tiny_run, tmp_path / "bundle", data=open_dataset(kitchen))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_every_extra_that_is_named_exists():
+    root = pathlib.Path(__file__).parents[1]
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    files = [
+        root / "README.md",
+        *(file for part in ("kfood", "export", "tools") for file in (root / part).rglob("*.py")),
+    ]
+    named = {extra for file in files for extra in re.findall(r"kfood\[(\w+)\]", file.read_text(encoding="utf-8"))}
+    assert {"faiss", "hub", "serving"} <= named
+    assert named <= set(setup["options.extras_require"])

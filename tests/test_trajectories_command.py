@@ -197,7 +197,7 @@ def test_nothing_usable_is_said(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path):
+def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path, monkeypatch):
     assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--data", str(data)]) == 0
     bundle = Bundle.open(tmp_path / "bundle")
     measured = bundle.manifest["measured"]["encoders"]
@@ -209,3 +209,18 @@ def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path):
         assert set(figures["float32"]["recall"]) == {"image_to_trajectory", "trajectory_to_image"}
         assert figures["int8"]["top1_agreement"] > 0.5
         assert figures["float16"]["top1_agreement"] > 0.9
+    card = (tmp_path / "bundle" / "card.md").read_text()
+    snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(snippets) == 4
+    (tmp_path / "photo.jpg").write_bytes(next(iter(open_dataset(data, "trajectories").photos("test"))))
+    (tmp_path / "BUNDLE").symlink_to(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    inputs = {
+        name: entry for encoder in bundle.manifest["encoders"].values() for name, entry in encoder["inputs"].items()
+    }
+    ready = {name: np.zeros([2, *entry["shape"][1:]], entry["dtype"]) for name, entry in inputs.items()}
+    ready["points"] = ready["trajectory"]
+    for snippet in snippets:
+        exec(compile(snippet, "card.md", "exec"), dict(ready))
+    assert '"location": [0.0, 8.0, 8.0, 0.0]' in card
+    assert 'request.inputs["location"]' in card

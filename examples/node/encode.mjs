@@ -28,7 +28,8 @@ export async function openBundle(folder) {
 /** A photo (path or Buffer: JPEG, PNG, WebP, GIF) → Float32Array, its embedding. */
 export async function encodePhoto(bundle, photo) {
   // Upright, and RGB whatever it was; resizing and normalisation are in the graph.
-  const { data, info } = await sharp(photo).rotate().toColourspace("srgb").removeAlpha().raw()
+  // Colour profiles are not applied, as they were not in training.
+  const { data, info } = await sharp(photo, { ignoreIcc: true }).rotate().toColourspace("srgb").removeAlpha().raw()
     .toBuffer({ resolveWithObject: true });
   const image = new ort.Tensor("uint8", new Uint8Array(data), [1, info.height, info.width, 3]);
   return (await (await bundle.session("image")).run({ image })).embedding.data;
