@@ -250,9 +250,8 @@ def _snippets(manifest):
             onnx.append(_raw_onnx(encoder["raw"]))
         if f"encode_{name}_bytes" in endpoints:
             placed = "location" in encoder["inputs"]  # left, top, right, bottom, metres
-            array, tensor = (
-                f", location={kind}([{_LOCATION}])" if placed else "" for kind in ("np.array", "tf.constant")
-            )
+            array = f", location=[{_LOCATION}]" if placed else ""
+            tensor = f", location=tf.constant([{_LOCATION}])" if placed else ""
             runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}"{array})\n')
             tensorflow.append(
                 'photo = tf.constant([open("photo.jpg", "rb").read()])\n'
