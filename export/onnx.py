@@ -2,7 +2,8 @@
 
 A recurrence traced as it stands becomes a ``Loop``, or two nodes with gathers between them. In its place
 :func:`fused_recurrences` puts a stub into the graph, and :func:`convert` turns each stub into one ``LSTM`` or ``GRU``
-node, both directions in it, that takes the lengths as ``sequence_lens``.
+node, both directions in it, that takes the lengths as ``sequence_lens``. The node runs over the sequences that have
+any step: of a recipe's twenty rows of words most are padding, which a batch in TensorFlow computes all the same.
 """
 
 import contextlib
@@ -149,20 +150,42 @@ def _fused_node(recurrences, context, stub, name, _):
     what = recurrences[stub.get_attr_str("token")]
     inputs, lengths = stub.input
     steps, (directions, _, units) = context.get_shape(inputs)[1], what.weights["R"].shape
-    constants = [context.make_const(f"{name}_{part}", array).output[0] for part, array in what.weights.items()]
     context.remove_node(name)
-    steps_first = context.make_node("Transpose", [inputs], attr={"perm": [1, 0, 2]}).output[0]
-    lengths = context.make_node("Cast", [lengths], attr={"to": onnx.TensorProto.INT32}).output[0]
+
+    def constant(part, value):
+        return context.make_const(f"{name}_{part}", value).output[0]
+
+    def node(kind, operands, **attributes):
+        return context.make_node(kind, operands, attr=attributes).output[0]
+
+    lengths = node("Cast", [lengths], to=onnx.TensorProto.INT32)
+    # Of sequences without a step the first alone is computed, if it is one: recurrent nodes do not take 0 sequences.
+    one = constant("one", np.array([1]))
+    others = node("Slice", [lengths, one, constant("end", np.array([np.iinfo(np.int64).max]))])
+    some = node("Greater", [others, constant("none", np.int32(0))])
+    rows = node("Transpose", [node("NonZero", [node("Concat", [constant("first", np.array([True])), some], axis=0)])])
+    index = node("Squeeze", [rows, one])
+    steps_first = node("Transpose", [node("Gather", [inputs, index])], perm=[1, 0, 2])
     attributes = {"hidden_size": units, "direction": "bidirectional" if directions == 2 else "forward"}
     if what.kind == "GRU":
         attributes["linear_before_reset"] = 1
-    every_step, final = context.make_node(
-        what.kind, [steps_first, *constants, lengths], attr=attributes, output_count=2
-    ).output
+    operands = [steps_first, *(constant(*part) for part in what.weights.items()), node("Gather", [lengths, index])]
+    every_step, final = context.make_node(what.kind, operands, attr=attributes, output_count=2).output
     result, axes = (every_step, [2, 0, 1, 3]) if what.every_step else (final, [1, 0, 2])  # the batch to the front
-    shape = [-1, *([steps] if what.every_step else []), directions, units]
+    width = [*([steps] if what.every_step else []), directions, units]
+    zeros = node(
+        "Expand",
+        [
+            constant("zeros", np.zeros(1, np.float32)),
+            node("Concat", [node("Shape", [lengths]), constant("width", np.array(width))], axis=0),
+        ],
+    )
     context.make_node(
-        "Transpose", [result], attr={"perm": axes}, outputs=stub.output, shapes=[shape], dtypes=[onnx.TensorProto.FLOAT]
+        "ScatterND",
+        [zeros, rows, node("Transpose", [result], perm=axes)],
+        outputs=stub.output,
+        shapes=[[-1, *width]],
+        dtypes=[onnx.TensorProto.FLOAT],
     )
 
 

@@ -5,6 +5,7 @@ Examples:
     kfood bench evaluation --n 50000
     kfood bench losses --n 112 4096
     kfood bench export --model acme mcen
+    kfood bench export --model acme r2gan mcen --data DATA
     kfood bench export --model --bundle BUNDLE …
     kfood bench step --model acme --preset published --batch-size 8
     kfood bench step --model acme mcen mcen:vanilla --batch-size 32
@@ -101,6 +102,8 @@ class Export:
     """Which models, their weights random."""
     preset: str = "published"
     """`published` or `small`."""
+    data: pathlib.Path | None = None
+    """Prepared recipes whose first test pairs are encoded; by default random ones, every part of full length."""
     bundle: tuple[pathlib.Path, ...] = ()
     """Bundles whose encoders are timed too, in every precision that they kept."""
     batch_sizes: tuple[int, ...] = (1, 64)
@@ -218,7 +221,7 @@ def measure_export(args: Export) -> dict[str, float]:
 def _measure_encoders(name: str, args: Export) -> dict[str, float]:
     from kfood.export import onnx, parity, saved_model
 
-    model, batch = _random_model(name, args.preset, max(args.batch_sizes))
+    model, batch = _random_model(name, args.preset, max(args.batch_sizes), args.data)
     with saved_model.portable(model):
         endpoints = saved_model.tensor_endpoints(model)
         forms: dict[str, dict[str, Callable]] = {}
@@ -453,8 +456,8 @@ def _prepared_step(name: str, args: Step) -> tuple[Callable[[], object], Callabl
     return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
 
 
-def _random_model(name: str, preset: str, n: int) -> tuple[Any, dict[str, Any]]:
-    """A model without pretrained weights, and ``n`` random pairs of full length."""
+def _random_model(name: str, preset: str, n: int, data: pathlib.Path | None = None) -> tuple[Any, dict[str, Any]]:
+    """A model without pretrained weights, and ``n`` pairs: random ones of full length, or a dataset's first of test."""
     import numpy as np
 
     from kfood import schema
@@ -463,8 +466,18 @@ def _random_model(name: str, preset: str, n: int) -> tuple[Any, dict[str, Any]]:
 
     model_name, _, variant = name.partition(":")
     chosen = experiment(model_name, preset, variant, ("image_encoder.weights=",))
-    model = MODELS[model_name].load()(chosen.model, chosen.spec)
     spec: Any = chosen.spec
+    if data is not None:
+        from kfood.data.dataset import open_dataset
+        from kfood.data.pipeline import recipe_batches
+
+        dataset = open_dataset(data)
+        if dataset.splits["test"] < n:
+            raise ValueError(f"--data: expected at least {n} test pairs, received {dataset.splits['test']} in {data}.")
+        spec = dataset.fit(spec)
+        batch = next(iter(recipe_batches(dataset, "test", spec, n, training=False).as_numpy_iterator()))
+        return MODELS[model_name].load()(chosen.model, spec), batch
+    model = MODELS[model_name].load()(chosen.model, spec)
     generator = np.random.default_rng(0)
     batch = {schema.IMAGE: generator.uniform(0, 255, (n, spec.image_size, spec.image_size, 3)).astype("float32")}
     for feature, (shape, dtype) in spec.recipe_inputs().items():
