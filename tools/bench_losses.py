@@ -137,7 +137,7 @@ def write_table(
 
     Returns:
         The content of losses.json: ``data``, ``seeds``, ``rows``: row → figure → ``{"mean", "std"}``, the deviation
-        over seeds, None where there is one.
+        over seeds, None where there is one. Both are None where a figure is, as the distance between classes of one.
     """
     import numpy as np
 
@@ -148,9 +148,11 @@ def write_table(
     for row, of_seeds in reports.items():
         rows[row] = {}
         for name in LABELS:
-            values = [float(report["retrieval"][name]) for report in of_seeds]
-            deviation = float(np.std(values)) if len(values) > 1 else None
-            rows[row][name] = {"mean": float(np.mean(values)), "std": deviation}
+            values = [report["retrieval"][name] for report in of_seeds]
+            rows[row][name] = {"mean": None, "std": None}
+            if None not in values:
+                rows[row][name]["mean"] = float(np.mean(values))
+                rows[row][name]["std"] = float(np.std(values)) if len(values) > 1 else None
     content = {"data": dict(data), "seeds": list(seeds), "rows": rows}
     folders.write_whole(
         {
@@ -177,11 +179,15 @@ def _markdown(content: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         if not shown:
             continue
         lines += ["", f"## {title}", "", f"| | {' | '.join(labels.values())} |", f"|---|{'---:|' * len(labels)}"]
-        best = {name: max(rows[row][name]["mean"] for row in shown) for name in labels}
+        means = {name: [rows[row][name]["mean"] for row in shown] for name in labels}
+        best = {name: max((mean for mean in means[name] if mean is not None), default=None) for name in labels}
         for row in shown:
             cells = []
             for name in labels:
                 mean, std = rows[row][name]["mean"], rows[row][name]["std"]
+                if mean is None:
+                    cells.append("–")
+                    continue
                 scale, digits = (1, 3) if name.endswith("distance") else (100, 2)
                 cell = f"{scale * mean:.{digits}f}"
                 if mean == best[name] and scale == 100:
