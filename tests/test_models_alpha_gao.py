@@ -235,6 +235,31 @@ def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys
     assert "received one on labelled photos" in capsys.readouterr().err
 
 
+def test_across_domains(run, tmp_path, capsys):
+    """The paper's Table 4: trained on one dataset, tested on another; its report lies beside the run's own."""
+    random = np.random.default_rng(1)
+    for class_id in range(4):
+        (tmp_path / "raw" / f"bird_{class_id}").mkdir(parents=True)
+        for index in range(6):
+            pixels = random.integers(0, 255, (34, 34, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "raw" / f"bird_{class_id}" / f"{index}.png")
+    birds = tmp_path / "birds"
+    arguments = ["--out", str(birds), "--train-classes", "2", "--val-share", "0.4"]
+    assert main(["prepare", "labelled", "--source", str(tmp_path / "raw"), *arguments]) == 0
+    own = (run / "report.json").read_bytes() if (run / "report.json").is_file() else None
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", str(birds), "--no-clusters"]) == 0
+    assert "NMI" not in capsys.readouterr().out
+    assert ((run / "report.json").read_bytes() if (run / "report.json").is_file() else None) == own
+    report = json.loads((run / "on-birds" / "report.json").read_text())
+    stored = json.loads((run / "config.json").read_text())["data"]
+    assert report["model"]["trained_on"] == {name: stored[name] for name in ("name", "fingerprint")}
+    assert report["data"]["fingerprint"] == open_dataset(birds, "labelled").fingerprint != stored["fingerprint"]
+    assert (report["data"]["photos"], report["data"]["classes"]) == (12, 2)
+    assert "nmi" not in report["retrieval"]
+    assert "bird 2" in (run / "on-birds" / "report.html").read_text()
+
+
 def test_a_run_starts_another_models_backbone(run):
     """``image_encoder.weights=RUN`` gives the best epoch's backbone to any model, and refuses another shape."""
     stored = [w.numpy() for w in load_run(run).encoders["image"].get_layer("backbone").weights]

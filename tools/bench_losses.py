@@ -55,6 +55,8 @@ class BenchLosses:
     """`published` or `small`."""
     epochs: int | None = None
     """Passes over the training split; the preset's by default."""
+    clusters: bool = True
+    """Whether to cluster the test photos for NMI, as for `kfood evaluate`."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """field=value, as for `kfood train`; may be given several times."""
 
@@ -81,6 +83,7 @@ def run(args: BenchLosses) -> dict[str, Any]:
         if row not in known:
             raise ValueError(f"--rows: expected some of {', '.join(known)}, received {row!r}.")
     dataset = open_dataset(args.data, "labelled")
+    dataset.size("test")  # refused before the training if there is none
     args.out.mkdir(parents=True, exist_ok=True)
     reports: dict[str, list[dict[str, Any]]] = {}
     content: dict[str, Any] = {}
@@ -120,7 +123,7 @@ def _measured(args: BenchLosses, dataset: "LabelledDataset", row: str, seed: int
     )
     report = folder / "report.json"
     if not report.is_file():
-        evaluate.run(evaluate.Evaluate(folder, args.data, weights="last"))
+        evaluate.run(evaluate.Evaluate(folder, args.data, weights="last", clusters=args.clusters))
     return json.loads(report.read_text(encoding="utf-8"))
 
 
@@ -137,7 +140,8 @@ def write_table(
 
     Returns:
         The content of losses.json: ``data``, ``seeds``, ``rows``: row → figure → ``{"mean", "std"}``, the deviation
-        over seeds, None where there is one. Both are None where a figure is, as the distance between classes of one.
+        over seeds, None where there is one. Both are None where a figure is, as the distance between classes
+        of one, or was not measured, as NMI with ``--no-clusters``.
     """
     import numpy as np
 
@@ -148,7 +152,7 @@ def write_table(
     for row, of_seeds in reports.items():
         rows[row] = {}
         for name in LABELS:
-            values = [report["retrieval"][name] for report in of_seeds]
+            values = [report["retrieval"].get(name) for report in of_seeds]
             rows[row][name] = {"mean": None, "std": None}
             if None not in values:
                 rows[row][name]["mean"] = float(np.mean(values))
