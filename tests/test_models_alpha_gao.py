@@ -17,6 +17,7 @@ from kfood.layers import image, vit
 from kfood.losses import pairs
 from kfood.models import load_run
 from kfood.models.alpha_gao import AlphaGAO, image_networks, metric_loss
+from kfood.tools import evaluate
 from kfood.tools.main import main
 
 TINY = ("image_encoder.widths=4,8", "embedding_size=16")
@@ -214,7 +215,8 @@ def test_run_resume_and_refusal(run, photos, tmp_path, capsys):
     assert "training.monitor: expected 'recall_at_1'" in capsys.readouterr().err
 
 
-def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys):
+def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "MANY_CLUSTERED", 42 * 3 - 1)
     assert main(["evaluate", str(run), "--data", str(photos), "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"]["photos"] == 42
@@ -227,7 +229,9 @@ def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys
     assert right + wrong == 8 * 10
     assert right > 0
     assert page.count("data:image/svg+xml") == 1
-    assert "R@1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "R@1" in printed
+    assert "k-means of 42 photos into 3 clusters takes minutes; --no-clusters leaves NMI out." in printed
     assert main(["evaluate", str(run), "--data", str(photos), "--gallery", "5"]) == 2
     assert "--gallery: expected none for labelled photos" in capsys.readouterr().err
     shutil.copy(run / "config.json", tmp_path)

@@ -26,7 +26,7 @@ DEFAULT_GALLERY = 1_000
 DEFAULT_SUBSETS = 10
 
 MANY_CLUSTERED = 10**8
-"""Photos times clusters beyond which k-means takes many minutes: SOP's 60,502 × 11,316, but not ISIA-500's."""
+"""Photos times clusters beyond which k-means takes minutes: SOP's 60,502 × 11,316, but not ISIA-500's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Evaluate:
     robustness: bool = False
     """Of trajectories: also measure top-1 against dropped points, position noise and thickness; robustness.png."""
     clusters: bool = True
-    """Of labelled photos: whether to cluster them for NMI, which takes long where there are thousands of classes."""
+    """Of labelled photos: whether to cluster them for NMI, which takes minutes where there are thousands of classes."""
     out: pathlib.Path | None = None
     """Folder for the two files; by default the run's, or RUN/on-NAME for a dataset that it was not trained on, NAME
     that of the dataset's folder."""
@@ -141,9 +141,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     arrays, labels = embeddings.arrays["image"], embeddings.features[schema.CLASS_ID]
     classes = len(np.unique(labels))
     if args.clusters and photos * classes > MANY_CLUSTERED:
-        print(
-            f"k-means of {photos:,} photos into {classes:,} clusters, for NMI, takes long; --no-clusters leaves it out."
-        )
+        print(f"k-means of {photos:,} photos into {classes:,} clusters takes minutes; --no-clusters leaves NMI out.")
     figures = retrieval_metrics(arrays, labels, distance=model.distance, clusters=args.clusters, seed=args.seed)
     content = class_report.class_report_json(
         figures,
