@@ -475,6 +475,26 @@ def ranks_of_positives(embeddings, labels, farness):
     return found
 
 
+def normalised_mutual_information(labels, clusters):
+    """Manning et al. 2008, Eq. 16.2 with the entropies' arithmetic mean: 2 I(Ω; C) / (H(Ω) + H(C))."""
+    n = len(labels)
+
+    def share(**wanted):
+        given = {"label": labels, "cluster": clusters}
+        return sum(all(given[key][i] == value for key, value in wanted.items()) for i in range(n)) / n
+
+    information, entropies = 0.0, 0.0
+    for label in set(labels):
+        entropies -= share(label=label) * np.log(share(label=label))
+        for cluster in set(clusters):
+            both = share(label=label, cluster=cluster)
+            if both:
+                information += both * np.log(both / (share(label=label) * share(cluster=cluster)))
+    for cluster in set(clusters):
+        entropies -= share(cluster=cluster) * np.log(share(cluster=cluster))
+    return 2 * information / entropies
+
+
 def average_precision(ranks, k, divisor):
     """Of one query: precision at each of its positives among the ``k`` nearest."""
     return sum(i / rank for i, rank in enumerate(ranks, 1) if rank <= k) / divisor

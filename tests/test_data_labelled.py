@@ -147,7 +147,7 @@ def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, caps
         (["--source", str(empty)], "received no photo"),
         (["--source", str(flat)], "several folders of class folders"),
         (["--source", str(source)], "no known data set has 6 classes"),
-        (["--source", str(source), "--train-classes", "6"], "expected from 1 to 5"),
+        (["--source", str(source), "--train-classes", "7"], "expected from 1 to 6"),
         (["--source", str(source), "--tfds", "sop"], "expected one of --source and --tfds"),
         (["--tfds", "vireo-172"], "expected one of food-101, cub-200-2011, cars196, sop"),
     ):
@@ -167,15 +167,43 @@ def test_a_kind_is_not_taken_for_the_other(data, kitchen, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-class _Birds(tfds.core.GeneratorBasedBuilder):
-    """Stands for TFDS's own builders: two splits, named labels, encoded pictures."""
+def test_all_classes_may_be_trained_on(source, tmp_path, capsys):
+    """Then there is no test split: prepare says so, and what asks for one is refused."""
+    out = tmp_path / "out"
+    arguments = ["--source", str(source), "--out", str(out), "--train-classes", str(len(CLASSES)), "--val-share", "0.2"]
+    assert main(["prepare", "labelled", *arguments]) == 0
+    assert "6 classes to train on, none to test on: no test split." in " ".join(capsys.readouterr().out.split())
+    dataset = open_dataset(out, "labelled")
+    assert list(dataset.splits) == ["train", "val"]
+    assert set(everything(dataset, "train").values()) == set(range(6))
+    assert sum(dataset.splits.values()) == sum(map(size, range(6)))
+    assert main(["bench-losses", "--data", str(out), "--out", str(tmp_path / "losses")]) == 2
+    assert "split: expected one of train, val, received 'test'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("train_classes", [(), ("--train-classes", "50")])
+def test_a_known_number_of_classes_is_said(tmp_path, capsys, train_classes):
+    """A set of one's own that happens to have as many classes as a known one is not split as it in silence."""
+    for class_id in range(101):
+        (tmp_path / "raw" / f"{class_id:03}").mkdir(parents=True)
+        for index in range(6):
+            (tmp_path / "raw" / f"{class_id:03}" / f"{index}.jpg").write_bytes(photo(class_id % 7, index))
+    arguments = ["--source", str(tmp_path / "raw"), "--out", str(tmp_path / "data"), *train_classes]
+    assert main(["prepare", "labelled", *arguments]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "101 classes, as many as food-101 has: taken for it" in printed
+    assert ("and split as the paper splits it" in printed) == (not train_classes)
+    assert open_dataset(tmp_path / "data", "labelled").train_classes == (50 if train_classes else 70)
+
+
+class _Builder(tfds.core.GeneratorBasedBuilder):
+    """Stands for TFDS's own builders: two splits, encoded pictures, classes of their features."""
 
     VERSION = tfds.core.Version("1.0.0")
+    CLASSES: dict = {}  # noqa: RUF012
 
     def _info(self):
-        features = tfds.features.FeaturesDict(
-            {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["b", "a", "c"])}
-        )
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(), **self.CLASSES})
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -183,12 +211,66 @@ class _Birds(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, first, end):
         for index in range(first, end):
-            yield index, {"image": io.BytesIO(photo(index % 3, index)), "label": index % 3}
+            yield index, {"image": io.BytesIO(photo(index % 3, index)), **self._class(index % 3)}
+
+
+class _Cars(_Builder):
+    """Labels with names, as Food-101 and Cars196 have them."""
+
+    CLASSES = {"label": tfds.features.ClassLabel(names=["b", "a", "c d"])}  # noqa: RUF012
+
+    def _class(self, class_id):
+        return {"label": class_id}
+
+
+class _Birds(_Builder):
+    """Names beside labels that are numbers, as CUB-200-2011 has them."""
+
+    CLASSES = {"label": tfds.features.ClassLabel(num_classes=3), "label_name": tfds.features.Text()}  # noqa: RUF012
+
+    def _class(self, class_id):
+        return {"label": class_id, "label_name": ["black_tern", "bobolink", "barn_swallow"][class_id]}
+
+
+class _Products(_Builder):
+    """Kinds that many classes share, as SOP has them; its last class has no photo."""
+
+    CLASSES = {  # noqa: RUF012
+        "class_id": tfds.features.ClassLabel(num_classes=4),
+        "super_class_id/num": tfds.features.ClassLabel(num_classes=2),
+        "super_class_id": tfds.features.ClassLabel(names=["sofa", "mug"]),
+    }
+
+    def _class(self, class_id):
+        kind = int(class_id == 1)
+        return {"class_id": class_id, "super_class_id/num": kind, "super_class_id": kind}
+
+
+@pytest.mark.parametrize(
+    ("name", "builder", "classes"),
+    [
+        ("cars196", _Cars, ["b", "a", "c d"]),
+        ("cub-200-2011", _Birds, ["black_tern", "bobolink", "barn_swallow"]),
+        ("sop", _Products, ["sofa 0", "mug", "sofa 2", "3"]),
+    ],
+)
+def test_classes_of_a_tfds_builder_have_their_names(tmp_path, name, builder, classes):
+    source = labelled.Ready(name, builder(data_dir=str(tmp_path)))
+    assert source.classes == classes
+    assert list(source.items.values()) == [*(i % 3 for i in range(8, 15)), *(i % 3 for i in range(8))]
+
+
+def test_known_names_are_features_of_tfds_builders():
+    """What :data:`KNOWN` names of TFDS's builders is there, in the installed version, without downloading anything."""
+    for known in labelled.KNOWN.values():
+        if known.tfds:
+            features = tfds.builder(known.tfds).info.features
+            assert features[known.label].num_classes == known.classes
+            assert not known.named or known.named in features
 
 
 def test_a_tfds_builder_is_read_whole_and_undecoded(tmp_path):
     source = labelled.Ready("cub-200-2011", _Birds(data_dir=str(tmp_path)))
-    assert source.classes == ["b", "a", "c"]
     assert list(source.items.values()) == [*(i % 3 for i in range(8, 15)), *(i % 3 for i in range(8))]
     photos = labelled.LabelledPhotos(source, train_classes=2, val_share=0.4)
     records = [record for split in ("train", "val", "test") for record in photos.records(split)]

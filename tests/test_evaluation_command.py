@@ -60,7 +60,8 @@ def run_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr("kfood.models.load_run", load_run)
     folder = tmp_path / "run"
     folder.mkdir()
-    config = {"model": "acme", "config": {}, "spec": {}, "training": {}, "data": {"fingerprint": dataset.fingerprint}}
+    own = {"name": dataset.name, "fingerprint": dataset.fingerprint, "splits": dataset.splits}
+    config = {"model": "acme", "config": {}, "spec": {}, "training": {}, "data": own}
     (folder / "config.json").write_text(json.dumps(config))
     return folder, loaded
 
@@ -76,6 +77,7 @@ def test_run_to_report(run_folder, data, capsys):
     assert report["data"]["split"] == "test"
     assert report["model"] == {
         "name": "acme",
+        "trained_on": {"name": "kitchen", "fingerprint": report["data"]["fingerprint"]},
         "run": "run",
         "weights": "last",
         "embedding_size": 2,
@@ -123,13 +125,30 @@ def test_what_does_not_fit_is_refused_in_one_sentence(run_folder, data, capsys, 
 def test_another_vocabulary_is_refused(run_folder, data, capsys):
     folder, loaded = run_folder
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"data": {"fingerprint": "0" * 64}}))
+    other = config | {"data": config["data"] | {"fingerprint": "0" * 64}}
+    (folder / "config.json").write_text(json.dumps(other))
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
     assert "expected a dataset with the vocabulary that" in capsys.readouterr().err
     assert not loaded
     (folder / "config.json").unlink()
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
     assert "Expected a run folder with config.json" in capsys.readouterr().err
+
+
+def test_a_dataset_that_was_not_trained_on_gets_a_report_of_its_own(run_folder, data):
+    """Of the same vocabulary: otherwise it is refused."""
+    folder, _ = run_folder
+    config = json.loads((folder / "config.json").read_text())
+    config["data"] |= {"name": "other", "splits": {"train": 7, "val": 2, "test": 2}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "report.json").write_text("the run's own")
+    assert main.main(["evaluate", str(folder), "--data", str(data)]) == 0
+    assert (folder / "report.json").read_text() == "the run's own"
+    report = json.loads((folder / "on-data" / "report.json").read_text())
+    assert report["model"]["trained_on"] == {"name": "other", "fingerprint": report["data"]["fingerprint"]}
+    assert report["data"]["name"] == "kitchen"
+    assert "test split, trained on other</span>" in (folder / "on-data" / "report.html").read_text()
+    assert main.main(["evaluate", str(folder), "--data", str(data), "--no-clusters"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -154,9 +173,17 @@ def test_bench_prints_its_figures(capsys):
     printed = capsys.readouterr().out
     for name in ("both products, s", "ranks_both / products", "peak memory, GB"):
         assert name in printed
-    with pytest.raises(SystemExit, match="2"):
-        main.main(["bench", "evaluation", "--n", "0"])
-    assert "--n: expected at least 1, received 0" in capsys.readouterr().err
+    assert main.main(["bench", "retrieval", "--n", "300", "--classes", "80", "--dim", "16", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("product, s", "metrics / product", "R@1", "peak memory, GB"):
+        assert name in printed
+    for arguments, message in (
+        (["evaluation", "--n", "0"], "--n: expected at least 1, received 0"),
+        (["retrieval", "--n", "9", "--classes", "9"], "--n: expected more items than the 9 classes, received 9"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main.main(["bench", *arguments])
+        assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_bench_figures_belong_together():

@@ -143,6 +143,25 @@ def test_nmi_of_clusters_that_are_the_classes(rng):
     assert one < 0.3
 
 
+def test_nmi_of_given_clusters(rng, monkeypatch):
+    """As many clusters as classes, of normalised vectors; the figure against loops over whatever k-means answers."""
+    labels, clusters = rng.integers(3, 9, 60), rng.integers(0, 6, 60)
+    clusters[::3] = labels[::3] - 3  # so that they have to do with each other
+    vectors = rng.normal(size=(60, 4)) * rng.uniform(0.5, 2, (60, 1))
+    seen = []
+
+    def fit_predict(self, points):
+        seen.append(self.n_clusters)
+        np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1.0, rtol=1e-6)
+        return clusters
+
+    monkeypatch.setattr("sklearn.cluster.KMeans.fit_predict", fit_predict)
+    expected = oracles.normalised_mutual_information(labels.tolist(), clusters.tolist())
+    assert retrieval.normalised_mutual_information(vectors, labels) == pytest.approx(expected, rel=1e-9)
+    assert seen == [6]
+    assert 0.2 < expected < 0.8
+
+
 def test_callback(rng):
     points, labels = rng.normal(size=(30, 4)).astype("float32"), np.arange(30) % 5
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

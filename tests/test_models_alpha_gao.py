@@ -17,6 +17,7 @@ from kfood.layers import image, vit
 from kfood.losses import pairs
 from kfood.models import load_run
 from kfood.models.alpha_gao import AlphaGAO, image_networks, metric_loss
+from kfood.tools import evaluate
 from kfood.tools.main import main
 
 TINY = ("image_encoder.widths=4,8", "embedding_size=16")
@@ -214,7 +215,8 @@ def test_run_resume_and_refusal(run, photos, tmp_path, capsys):
     assert "training.monitor: expected 'recall_at_1'" in capsys.readouterr().err
 
 
-def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys):
+def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "MANY_CLUSTERED", 42 * 3 - 1)
     assert main(["evaluate", str(run), "--data", str(photos), "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"]["photos"] == 42
@@ -227,12 +229,39 @@ def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys
     assert right + wrong == 8 * 10
     assert right > 0
     assert page.count("data:image/svg+xml") == 1
-    assert "R@1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "R@1" in printed
+    assert "k-means of 42 photos into 3 clusters takes minutes; --no-clusters leaves NMI out." in printed
     assert main(["evaluate", str(run), "--data", str(photos), "--gallery", "5"]) == 2
     assert "--gallery: expected none for labelled photos" in capsys.readouterr().err
     shutil.copy(run / "config.json", tmp_path)
     assert main(["compare", str(tmp_path)]) == 2
     assert "received one on labelled photos" in capsys.readouterr().err
+
+
+def test_across_domains(run, tmp_path, capsys):
+    """The paper's Table 4: trained on one dataset, tested on another; its report lies beside the run's own."""
+    random = np.random.default_rng(1)
+    for class_id in range(4):
+        (tmp_path / "raw" / f"bird_{class_id}").mkdir(parents=True)
+        for index in range(6):
+            pixels = random.integers(0, 255, (34, 34, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "raw" / f"bird_{class_id}" / f"{index}.png")
+    birds = tmp_path / "birds"
+    arguments = ["--out", str(birds), "--train-classes", "2", "--val-share", "0.4"]
+    assert main(["prepare", "labelled", "--source", str(tmp_path / "raw"), *arguments]) == 0
+    own = (run / "report.json").read_bytes() if (run / "report.json").is_file() else None
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", str(birds), "--no-clusters"]) == 0
+    assert "NMI" not in capsys.readouterr().out
+    assert ((run / "report.json").read_bytes() if (run / "report.json").is_file() else None) == own
+    report = json.loads((run / "on-birds" / "report.json").read_text())
+    stored = json.loads((run / "config.json").read_text())["data"]
+    assert report["model"]["trained_on"] == {name: stored[name] for name in ("name", "fingerprint")}
+    assert report["data"]["fingerprint"] == open_dataset(birds, "labelled").fingerprint != stored["fingerprint"]
+    assert (report["data"]["photos"], report["data"]["classes"]) == (12, 2)
+    assert "nmi" not in report["retrieval"]
+    assert "bird 2" in (run / "on-birds" / "report.html").read_text()
 
 
 def test_a_run_starts_another_models_backbone(run):

@@ -41,6 +41,20 @@ def test_table_is_the_mean_and_deviation_over_seeds(tmp_path):
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_figure_that_is_none_is_a_dash(tmp_path):
+    """As evaluation reports the distance between the classes of a test split of one class; or one not measured."""
+    one = report(0.3)
+    one["retrieval"]["inter_class_distance"] = None
+    del one["retrieval"]["nmi"]  # --no-clusters
+    content = bench_losses.write_table(tmp_path, {"margin": [one, one], "triplet": [report(0.2)]}, one["data"], (0, 1))
+    assert content["rows"]["margin"]["inter_class_distance"] == {"mean": None, "std": None}
+    assert content["rows"]["margin"]["recall_at_1"]["mean"] == pytest.approx(0.3)
+    text = (tmp_path / "losses.md").read_text()
+    assert "| – | 0.500 ± 0.000 | – |\n" in text  # NMI, intra, inter of margin, which stands alone in Table 3
+    assert "**20.00**" in text  # the best NMI of those that have one
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_unknown_rows_and_losses_are_refused(tmp_path, capsys):
     assert main(["bench-losses", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--rows", "margn"]) == 2
     assert "--rows: expected some of untrained, contrastive" in capsys.readouterr().err

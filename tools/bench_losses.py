@@ -55,6 +55,8 @@ class BenchLosses:
     """`published` or `small`."""
     epochs: int | None = None
     """Passes over the training split; the preset's by default."""
+    clusters: bool = True
+    """Whether to cluster the test photos for NMI, as for `kfood evaluate`."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """field=value, as for `kfood train`; may be given several times."""
 
@@ -81,6 +83,7 @@ def run(args: BenchLosses) -> dict[str, Any]:
         if row not in known:
             raise ValueError(f"--rows: expected some of {', '.join(known)}, received {row!r}.")
     dataset = open_dataset(args.data, "labelled")
+    dataset.size("test")  # refused before the training if there is none
     args.out.mkdir(parents=True, exist_ok=True)
     reports: dict[str, list[dict[str, Any]]] = {}
     content: dict[str, Any] = {}
@@ -120,7 +123,7 @@ def _measured(args: BenchLosses, dataset: "LabelledDataset", row: str, seed: int
     )
     report = folder / "report.json"
     if not report.is_file():
-        evaluate.run(evaluate.Evaluate(folder, args.data, weights="last"))
+        evaluate.run(evaluate.Evaluate(folder, args.data, weights="last", clusters=args.clusters))
     return json.loads(report.read_text(encoding="utf-8"))
 
 
@@ -137,7 +140,8 @@ def write_table(
 
     Returns:
         The content of losses.json: ``data``, ``seeds``, ``rows``: row → figure → ``{"mean", "std"}``, the deviation
-        over seeds, None where there is one.
+        over seeds, None where there is one. Both are None where a figure is, as the distance between classes
+        of one, or was not measured, as NMI with ``--no-clusters``.
     """
     import numpy as np
 
@@ -148,9 +152,11 @@ def write_table(
     for row, of_seeds in reports.items():
         rows[row] = {}
         for name in LABELS:
-            values = [float(report["retrieval"][name]) for report in of_seeds]
-            deviation = float(np.std(values)) if len(values) > 1 else None
-            rows[row][name] = {"mean": float(np.mean(values)), "std": deviation}
+            values = [report["retrieval"].get(name) for report in of_seeds]
+            rows[row][name] = {"mean": None, "std": None}
+            if None not in values:
+                rows[row][name]["mean"] = float(np.mean(values))
+                rows[row][name]["std"] = float(np.std(values)) if len(values) > 1 else None
     content = {"data": dict(data), "seeds": list(seeds), "rows": rows}
     folders.write_whole(
         {
@@ -177,11 +183,15 @@ def _markdown(content: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         if not shown:
             continue
         lines += ["", f"## {title}", "", f"| | {' | '.join(labels.values())} |", f"|---|{'---:|' * len(labels)}"]
-        best = {name: max(rows[row][name]["mean"] for row in shown) for name in labels}
+        means = {name: [rows[row][name]["mean"] for row in shown] for name in labels}
+        best = {name: max((mean for mean in means[name] if mean is not None), default=None) for name in labels}
         for row in shown:
             cells = []
             for name in labels:
                 mean, std = rows[row][name]["mean"], rows[row][name]["std"]
+                if mean is None:
+                    cells.append("–")
+                    continue
                 scale, digits = (1, 3) if name.endswith("distance") else (100, 2)
                 cell = f"{scale * mean:.{digits}f}"
                 if mean == best[name] and scale == 100:

@@ -70,7 +70,8 @@ class Labelled:
     train_classes: int | None = None
     """Train on the first so many classes and test on the rest; by default as the paper splits the data set with this
     number of classes: food-101 (101: 70), vireo-172 (172: 120), isia-500 (500: 350), cub-200-2011 (200: 100), cars196
-    (196: 98), sop (22,634: 11,318)."""
+    (196: 98), sop (22,634: 11,318). With all, as for a classifier whose encoder is to
+    start others, there is no test split."""
     val_share: float = 0.1
     """Share of the training classes' photos that is held out for validation."""
     short_side: int = 256
@@ -247,7 +248,6 @@ def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
 
 def _prepare_labelled(args: Labelled) -> "LabelledDataset":
     from kfood.data import builder, labelled
-    from kfood.data.dataset import SPLITS
 
     if (args.source is None) == (not args.tfds):
         raise ValueError("labelled: expected one of --source and --tfds, received both or neither.")
@@ -255,6 +255,13 @@ def _prepare_labelled(args: Labelled) -> "LabelledDataset":
     source = labelled.Ready(args.tfds) if args.source is None else labelled.Files(args.source)
     count = len(source.classes)
     name = args.tfds or labelled.known_by_classes(count)
+    if name and not args.tfds:
+        own = (
+            ""
+            if args.train_classes is not None
+            else " and split as the paper splits it; --train-classes N does otherwise"
+        )
+        _print(f"{count:,} classes, as many as {name} has: taken for it{own}.")
     train_classes = args.train_classes
     if train_classes is None:
         if not name:
@@ -272,7 +279,7 @@ def _prepare_labelled(args: Labelled) -> "LabelledDataset":
         dataset = builder.write_photos(
             args.out,
             name or "labelled",
-            {split: records(split) for split in SPLITS},
+            {split: records(split) for split in photos.candidates},
             classes=source.classes,
             train_classes=train_classes,
             short_side=args.short_side,
@@ -281,10 +288,8 @@ def _prepare_labelled(args: Labelled) -> "LabelledDataset":
         )
     _say_dropped(photos.dropped.by_reason)
     sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
-    _print(
-        f"{dataset.path} ({dataset.name}): {sizes} photos; {train_classes:,} classes to train on, "
-        f"{count - train_classes:,} others to test on."
-    )
+    rest = f"{count - train_classes:,} others to test on" if train_classes < count else "none to test on: no test split"
+    _print(f"{dataset.path} ({dataset.name}): {sizes} photos; {train_classes:,} classes to train on, {rest}.")
     return dataset
 
 

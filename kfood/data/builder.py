@@ -24,7 +24,6 @@ from kfood.data import text
 from kfood.data.dataset import (
     FORMAT,
     MOST_PHOTOS,
-    SPLITS,
     LabelledDataset,
     PhotoRecord,
     PreparedDataset,
@@ -302,7 +301,7 @@ def write_photos(
     Args:
         out: folder to make; it takes its place only once it is complete.
         name: name of the dataset, kept in dataset.json.
-        splits: records of "train", "val" and "test".
+        splits: records of "train", "val" and "test"; without "test" where ``train_classes`` are all.
         classes: class names, index = class id.
         train_classes: how many of them train and val hold; test holds the others.
         short_side: what the photos' short side was reduced to, pixels.
@@ -336,7 +335,7 @@ def write_photos(
         write_vocabulary(folder, classes=list(classes))
         builder = tfds.builder_from_directory(folder / LabelledDataset.folder)
         (folder / "labels").mkdir()
-        for split in SPLITS:
+        for split in splits:
             examples = tf.data.TFRecordDataset([str(path) for path in builder.info.splits[split].filepaths])
             # Only the label: a photo is left as the string it is.
             labels = examples.map(lambda serialized: tf.io.parse_single_example(serialized, _LABEL)[schema.CLASS_ID])
@@ -351,7 +350,7 @@ def write_photos(
         LabelledDataset,
         pathlib.Path(out),
         name,
-        {split: checked(split, splits[split]) for split in SPLITS},
+        {split: checked(split, records) for split, records in splits.items()},
         make,
         describe,
         "photo",
@@ -455,7 +454,7 @@ def _write(
     with folders.whole_folder(out, **_KIND, overwrite=overwrite) as folder:
         with _writing_errors_as_os_errors(out):
             tfds.disable_progress_bar()
-            make({split: passing(split) for split in SPLITS}, str(folder)).download_and_prepare(
+            make({split: passing(split) for split in splits}, str(folder)).download_and_prepare(
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
         shutil.rmtree(folder / "downloads", ignore_errors=True)

@@ -292,6 +292,7 @@ class LabelledDataset(PreparedDataset):
 
     Attributes:
         train_classes: how many of the classes, from id 0, the train and the val split hold; test holds the others.
+            Where that is all, there is no test split.
     """
 
     kind = "labelled"

@@ -35,21 +35,23 @@ class Known:
         train_classes: how many of them are trained on.
         tfds: its builder's name in TFDS; empty where there is none.
         label: the feature of that builder that holds the class.
+        named: the feature that holds a name of the class, where ``label`` has numbers only.
     """
 
     classes: int
     train_classes: int
     tfds: str = ""
     label: str = "label"
+    named: str = ""
 
 
 KNOWN = {
     "food-101": Known(101, 70, "food101"),
     "vireo-172": Known(172, 120),
     "isia-500": Known(500, 350),
-    "cub-200-2011": Known(200, 100, "caltech_birds2011"),
+    "cub-200-2011": Known(200, 100, "caltech_birds2011", named="label_name"),
     "cars196": Known(196, 98, "cars196"),
-    "sop": Known(22_634, 11_318, "stanford_online_products", "class_id"),
+    "sop": Known(22_634, 11_318, "stanford_online_products", "class_id", named="super_class_id"),
 }
 """The paper's data sets and their splits."""
 
@@ -150,13 +152,22 @@ class Ready:
         if name not in ready:
             raise ValueError(f"--tfds: expected one of {', '.join(ready)}, received {name!r}.")
         self.dropped = Drops()
-        self._label = KNOWN[name].label
+        self._label, named = KNOWN[name].label, KNOWN[name].named
         self._builder = builder if builder is not None else tfds.builder(KNOWN[name].tfds)
         self._builder.download_and_prepare()
         label = self._builder.info.features[self._label]
+        self.items = {}
+        names = {} if named else {index: label.int2str(index) for index in range(label.num_classes)}
+        for item, example in self._examples({feature: True for feature in (self._label, named) if feature}):
+            self.items[item] = int(example[self._label])
+            if named:
+                names.setdefault(self.items[item], _text(self._builder.info.features[named], example[named]))
         # Named in the order of their ids, which the builders number as the data sets do.
-        self.classes = [" ".join(label.int2str(index).split()) for index in range(label.num_classes)]
-        self.items = {name: int(example[self._label]) for name, example in self._examples({self._label: True})}
+        shared = collections.Counter(names.values())
+        self.classes = []
+        for index in range(label.num_classes):
+            words = names.get(index, "").split()
+            self.classes.append(" ".join(words if shared[names.get(index)] == 1 else [*words, str(index)]))
 
     def read(self, wanted):
         """See :class:`Source`."""
@@ -183,24 +194,23 @@ class LabelledPhotos:
 
     Args:
         source: where they come from.
-        train_classes: how many classes are trained on.
+        train_classes: how many classes are trained on; all: there is no test split.
         val_share: share of these classes' photos that is held out.
         short_side: photos are reduced so that their short side has this many pixels.
 
     Attributes:
-        candidates: photos by split, before any is found unreadable.
+        candidates: photos by split, before any is found unreadable; no test split where all classes are trained on.
         dropped: what was left out, by reason.
 
     Raises:
-        ValueError: no class is left to test on, or no photo to validate on.
+        ValueError: more or fewer training classes than there can be, or a share that is none.
     """
 
     def __init__(self, source: Source, *, train_classes: int, val_share: float = 0.1, short_side: int = 256):
         classes = len(source.classes)
-        if not 1 <= train_classes < classes:
+        if not 1 <= train_classes <= classes:
             raise ValueError(
-                f"--train-classes: expected from 1 to {classes - 1}, for there are {classes} classes, "
-                f"received {train_classes}."
+                f"--train-classes: expected from 1 to {classes}, the number of classes, received {train_classes}."
             )
         if not 0 < val_share < 1:
             raise ValueError(f"--val-share: expected a share between 0 and 1, received {val_share}.")
@@ -216,7 +226,7 @@ class LabelledPhotos:
             for name, class_id in source.items.items()
         }
         counted = collections.Counter(self._split_of.values())
-        self.candidates = {split: counted[split] for split in SPLITS}
+        self.candidates = {split: counted[split] for split in SPLITS if split != "test" or train_classes < classes}
 
     def records(self, split: str, advance: Callable[[], object] = lambda: None) -> Iterator[PhotoRecord]:
         """The readable photos of a split.
@@ -266,6 +276,11 @@ def held_out(classes: list[list[str]], share: float) -> set[str]:
 def known_by_classes(number: int) -> str:
     """The name in :data:`KNOWN` of the data set with so many classes; empty if there is none."""
     return next((name for name, known in KNOWN.items() if known.classes == number), "")
+
+
+def _text(feature: Any, value: Any) -> str:
+    """What a feature of names holds: text, or the number of one of its names."""
+    return value.decode() if isinstance(value, bytes) else feature.int2str(int(value))
 
 
 def _same(path: pathlib.Path) -> pathlib.Path:

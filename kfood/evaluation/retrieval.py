@@ -163,7 +163,7 @@ def normalised_mutual_information(embeddings: ArrayLike, labels: ArrayLike, *, s
         seed: of k-means++.
 
     Returns:
-        From 0 to 1: mutual information over the mean of both entropies.
+        From 0 to 1: mutual information over the arithmetic mean of both entropies.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score
@@ -343,9 +343,9 @@ class _Gallery:
         while True:
             # A positive below the floor by more than the slack has ``within`` negatives before it already.
             limits = np.maximum(lowest, floor - 2 * slack)
-            mask = scores >= limits[:, None]
-            flat = np.flatnonzero(mask)
-            at = np.repeat(np.arange(len(scores)), np.count_nonzero(mask, axis=1))
+            flat = np.flatnonzero(scores >= limits[:, None])
+            # Counted by binary search, not over the mask, which is as large as the block.
+            at = np.repeat(np.arange(len(scores)), np.diff(np.searchsorted(flat, np.arange(len(scores) + 1) * count)))
             keys = _keys(at, scores.ravel()[flat], flat - at * count)
             keys.sort()
             ends = np.searchsorted(keys, _keys(np.arange(1, len(scores) + 1), np.float32(-np.inf), 0), "left")
