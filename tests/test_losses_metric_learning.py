@@ -231,45 +231,48 @@ def test_every_miner_with_every_tuple_loss(miner, name, gao, alpha, embeddings):
     assert float(value) == pytest.approx(_of_tuples(name, unit, counted, gao), rel=1e-5, abs=1e-5)
 
 
-def _recall_of_free_embeddings(gao, start, steps):
-    """R@1 of vectors on a sphere that nothing but a margin loss moves: 56 classes × 8, two of each a batch."""
+def _recall_of_free_embeddings(name, gao, alpha=0.0, start=None):
+    """R@1 of vectors on a sphere that nothing but a loss moves: 56 classes × 8, two of each a batch, 150 steps."""
     classes, each, size = 56, 8, 128
     rng = np.random.default_rng(0)
-    vectors = tf.Variable(rng.normal(size=(classes * each, size)).astype("float32"))
     labels = np.repeat(np.arange(classes, dtype="int32"), each)
-    learnt = metric_learning.Boundaries(classes, start)
-    learnt.build((None, size))
-    loss = metric_learning.MetricLoss("margin", learnt, miner="distance_weighted", seed=0, gao=gao)
-    beta = learnt.value.value
-    fast, slow = keras.optimizers.Adam(1e-2), keras.optimizers.Adam(5e-4)
-    fast.build([vectors])
-    slow.build([beta])
+    moved = [tf.Variable(rng.normal(size=(classes * each, size)).astype("float32"))]
+    learnt = None
+    if name == "margin":
+        learnt = metric_learning.Boundaries(classes, pairs.first_boundary(gao) if start is None else start)
+        learnt.build((None, size))
+        moved.append(learnt.value.value)
+    loss = metric_learning.MetricLoss(name, learnt, miner="distance_weighted", alpha=alpha, seed=0, gao=gao)
+    optimizers = [keras.optimizers.Adam(rate) for rate, _ in zip((1e-2, 5e-4), moved, strict=False)]
+    for optimizer, variable in zip(optimizers, moved, strict=True):
+        optimizer.build([variable])
 
     @tf.function
     def step(rows):
         with tf.GradientTape() as tape:
-            unit = tf.nn.l2_normalize(tf.gather(vectors, rows), axis=1)
+            unit = tf.nn.l2_normalize(tf.gather(moved[0], rows), axis=1)
             value = loss(tf.gather(labels, rows), unit)
-        of_vectors, of_beta = tape.gradient(value, [vectors, beta])
-        fast.apply_gradients([(tf.convert_to_tensor(of_vectors), vectors)])
-        slow.apply_gradients([(tf.convert_to_tensor(of_beta), beta)])
+        for optimizer, variable, gradient in zip(optimizers, moved, tape.gradient(value, moved), strict=True):
+            optimizer.apply_gradients([(tf.convert_to_tensor(gradient), variable)])
 
-    for _ in range(steps):
+    for _ in range(150):
         step(tf.constant(np.concatenate([c * each + rng.permutation(each)[:2] for c in range(classes)]), "int32"))
-    unit = np.array([oracles.unit(x) for x in vectors.numpy()])
+    unit = np.array([oracles.unit(x) for x in moved[0].numpy()])
     alike = unit @ unit.T
     np.fill_diagonal(alike, -2.0)
     return np.mean(labels[alike.argmax(axis=1)] == labels)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
 @pytest.mark.parametrize("gao", [False, True, "as_released"])
-def test_margin_loss_learns_from_where_its_boundary_starts(gao):
-    assert _recall_of_free_embeddings(gao, pairs.first_boundary(gao), 150) > 0.9
+@pytest.mark.parametrize("name", ["contrastive", "margin"])
+def test_every_form_of_gao_learns(name, gao, alpha):
+    assert _recall_of_free_embeddings(name, gao, alpha) > 0.8
 
 
 def test_eq_8_does_not_learn_from_a_boundary_of_distances():
     """Why :func:`pairs.first_boundary` is another for Eq. 8: from 1.2 classes are hardly found at all."""
-    assert _recall_of_free_embeddings(True, 1.2, 150) < 0.2
+    assert _recall_of_free_embeddings("margin", True, start=1.2) < 0.2
 
 
 @pytest.mark.parametrize("name", ["margin", "proxy_nca", "soft_triple", "triplet"])
