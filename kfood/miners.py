@@ -224,8 +224,12 @@ def alpha_sampling(tuples, embeddings, alpha, *, easy_first=True, seed=None):
     """α-sampling, Eq. 1 and 3: a share of the tuples (a, p, n) becomes (a, a, p), so that p is pushed away from a.
 
     Which ones: each with a probability proportional to ``1 / d_ap``, of those that count, and ``α`` of them in all.
-    Both hold exactly, by systematic sampling (Madow 1949): the probabilities are laid end to end and cut at every whole
-    number from a random start. A probability may not pass 1: what a tuple cannot take goes to the others.
+    Both hold exactly, by systematic sampling (Madow 1949): the probabilities are laid end to end, in random order, and
+    cut at every whole number from a random start. A probability may not pass 1: what a tuple cannot take goes to the
+    others.
+
+    The order matters: with two items a class a batch holds (a, p) and (p, a) as neighbours, of one distance, and cuts a
+    whole number apart never meet both, while a loss that pulls one and pushes the other moves neither.
 
     Args:
         tuples: of any miner.
@@ -233,22 +237,24 @@ def alpha_sampling(tuples, embeddings, alpha, *, easy_first=True, seed=None):
         alpha: share of the tuples in [0, 1] (paper: 0.2 to 0.3).
         easy_first: Eq. 3; False: each tuple with a probability of ``alpha``, whatever its distance, on its own, as the
             released code does.
-        seed: see the head of this file; as numbers: float ``[1, m]`` (of which Eq. 3 uses the first).
+        seed: see the head of this file; as numbers: float ``[2, m]``: of Eq. 3 the start (the first number of the first
+            row) and the order (the second row, sorted); of the released choice the first row, a number for each tuple.
 
     Returns:
         :class:`Tuples` of the same ``m``.
     """
-    draw = _uniform(seed, tuples.anchor, 1)[0]
+    draw = _uniform(seed, tuples.anchor, 2)
     if easy_first:
         apart = _distances.euclidean_of_pairs(
             ops.take(embeddings, tuples.anchor, axis=0), ops.take(embeddings, tuples.positive, axis=0)
         )
         chances = _shares(ops.stop_gradient(tuples.weight / ops.maximum(apart, SMALLEST_DISTANCE)), alpha)
-        first = ops.cast(draw[:1], chances.dtype)
-        cuts = ops.floor(ops.concatenate([first, first + ops.cumsum(chances)]))
-        chosen = cuts[1:] > cuts[:-1]
+        order = ops.argsort(draw[1])
+        first = ops.cast(draw[0, :1], chances.dtype)
+        cuts = ops.floor(ops.concatenate([first, first + ops.cumsum(ops.take(chances, order, axis=0))]))
+        chosen = ops.take(cuts[1:] > cuts[:-1], ops.argsort(order), axis=0)
     else:
-        chosen = ops.logical_and(draw < alpha, tuples.weight > 0.0)
+        chosen = ops.logical_and(draw[0] < alpha, tuples.weight > 0.0)
     return Tuples(
         tuples.anchor,
         ops.where(chosen, tuples.anchor, tuples.positive),

@@ -273,13 +273,33 @@ def contrastive(embeddings, positive_pairs, negative_pairs, margin, of_positive=
 
 
 def margin_loss(embeddings, labels, positive_pairs, negative_pairs, beta, margin, of_positive=lambda d: d):
-    """Wu et al. 2017, Eq. 6; the α-sampling paper's Eq. 8 with ``of_positive`` = log(1 + d)."""
+    """Wu et al. 2017, section 4.2; the α-sampling paper's Eq. 8 with ``of_positive`` = log(1 + d)."""
     terms = []
     for a, p in positive_pairs:
         terms.append(max(0.0, margin + of_positive(euclidean(embeddings[a], embeddings[p])) - beta[labels[a]]))
     for a, n in negative_pairs:
         terms.append(max(0.0, margin - euclidean(embeddings[a], embeddings[n]) + beta[labels[a]]))
     return sum(terms) / max(sum(term > 0 for term in terms), 1)
+
+
+def released_margin_loss(embeddings, labels, positive_pairs, negative_pairs, beta, margin):
+    """The α-sampling paper's released code: √2 log(1 + hinge) of positives."""
+    terms = []
+    for a, p in positive_pairs:
+        hinge = max(0.0, margin + euclidean(embeddings[a], embeddings[p]) - beta[labels[a]])
+        terms.append(np.sqrt(2) * np.log(1 + hinge))
+    for a, n in negative_pairs:
+        terms.append(max(0.0, margin - euclidean(embeddings[a], embeddings[n]) + beta[labels[a]]))
+    return sum(terms) / max(sum(term > 0 for term in terms), 1)
+
+
+def triplets_of_tuples(embeddings, tuples, margin, of_positive=lambda d: d):
+    """Mean of [d_ap - d_an + m]+ over tuples (a, p, n)."""
+    terms = []
+    for a, p, n in tuples:
+        near = of_positive(euclidean(embeddings[a], embeddings[p]))
+        terms.append(max(0.0, near - euclidean(embeddings[a], embeddings[n]) + margin))
+    return float(np.mean(terms))
 
 
 def batch_triplets(embeddings, labels, margin, of_positive=lambda d: d):
@@ -306,7 +326,7 @@ def semi_hard_triplets(embeddings, labels, margin):
 
 
 def n_pair(embeddings, labels):
-    """Sohn 2016, Eq. 7: each class's first two items are its pair."""
+    """Sohn 2016, section 3.2: each class's first two items are its pair."""
     pairs = []
     for label in dict.fromkeys(labels):
         items = [i for i in range(len(labels)) if labels[i] == label]
@@ -319,6 +339,15 @@ def n_pair(embeddings, labels):
             if j != i:
                 total += np.exp(float(embeddings[a] @ embeddings[other]) - float(embeddings[a] @ embeddings[p]))
         terms.append(np.log(1.0 + total))
+    return float(np.mean(terms))
+
+
+def n_pair_of_tuples(embeddings, labels, tuples):
+    """The same over tuples (a, p, n): negatives are the positives of tuples of another class and n, each once."""
+    e, terms = np.asarray(embeddings, float), []
+    for a, p, n in tuples:
+        others = {other for _, other, _ in tuples if labels[other] != labels[a]} | {n}
+        terms.append(np.log(1.0 + sum(np.exp(e[a] @ e[j] - e[a] @ e[p]) for j in others)))
     return float(np.mean(terms))
 
 
@@ -339,7 +368,7 @@ def lifted_structure(embeddings, labels, margin, of_positive=lambda d: d):
 
 
 def histogram_loss(embeddings, labels, bins):
-    """Ustinova & Lempitsky 2016, Eq. 2 to 4, with triangular weights around each node."""
+    """Ustinova & Lempitsky 2016, section 3, with triangular weights around each node."""
     nodes = np.linspace(-1.0, 1.0, bins)
     width = nodes[1] - nodes[0]
     spread = []
@@ -384,7 +413,7 @@ def multi_similarity(embeddings, labels, alpha, beta, threshold, tolerance):
 
 
 def smooth_ap(embeddings, labels, temperature):
-    """Brown et al. 2020, Eq. 5 and 7: ranks counted with sigmoids; the anchor is not in its own gallery."""
+    """Brown et al. 2020, section 4: ranks counted with sigmoids; the anchor is not in its own gallery."""
     losses = []
     for a in range(len(labels)):
         s = [cosine(embeddings[a], item) for item in embeddings]
@@ -413,7 +442,7 @@ def pnp(embeddings, labels, assign, temperature):
 
 
 def normalised_softmax(embeddings, labels, proxies, temperature):
-    """Zhai & Wu 2019, Eq. 2."""
+    """Zhai & Wu 2019, section 3."""
     terms = []
     for x, y in zip(embeddings, labels, strict=True):
         sums = [np.exp(cosine(x, proxy) / temperature) for proxy in proxies]
@@ -443,7 +472,7 @@ def proxy_anchor(embeddings, labels, proxies, scale, margin):
 
 
 def soft_triple(embeddings, labels, centres, scale, gamma, margin, merging):
-    """Qian et al. 2019, Eq. 8, 9 and 11."""
+    """Qian et al. 2019, section 3."""
     terms = []
     for x, y in zip(embeddings, labels, strict=True):
         relaxed = []

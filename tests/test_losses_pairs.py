@@ -71,6 +71,23 @@ def test_released_margin_takes_the_logarithm_of_the_hinge(embeddings):
     assert float(got) == pytest.approx(terms.sum() / (terms > 0).sum(), rel=1e-5)
 
 
+def test_boundary_of_eq_8_is_in_the_units_of_its_positives(embeddings):
+    assert pairs.first_boundary(False) == pairs.first_boundary("as_released") == 1.2
+    assert pairs.first_boundary(True) == pytest.approx(np.log(2.2))
+    for gao in (False, True, "as_released"):
+        got = pairs.margin(embeddings, LABELS, gao=gao)
+        assert float(got) == pytest.approx(float(pairs.margin(embeddings, LABELS, pairs.first_boundary(gao), gao=gao)))
+    # Where a positive is let go and where a negative is, at m = 0.2: the gap between them closes at β = 0.98.
+    for beta, gap in ((np.log(2.2), True), (0.97, True), (0.99, False), (1.2, False)):
+        assert (np.exp(beta - 0.2) - 1 < beta + 0.2) == gap
+
+
+@pytest.mark.parametrize("loss", [pairs.contrastive, pairs.triplet, pairs.semi_hard_triplet])
+def test_gao_is_of_distances_not_of_their_squares(loss, embeddings):
+    with pytest.raises(ValueError, match=r"^gao: expected False with squared distances, received True\.$"):
+        loss(embeddings, LABELS, squared=True, gao=True)
+
+
 def test_gao_pulls_a_far_positive_less():
     distance = tf.Variable([0.1, 1.0, 3.0])
     with tf.GradientTape() as tape:
@@ -112,13 +129,9 @@ def test_n_pair(embeddings):
     got = pairs.n_pair(2.0 * embeddings, LABELS)
     assert float(got) == pytest.approx(oracles.n_pair(2.0 * embeddings, LABELS), rel=1e-5)
     # With tuples: positives of the tuples that count, of another class, and the tuple's own negative, each once.
-    e = embeddings.astype(float)
-    expected = []
-    for i in COUNTED:
-        a, p, n = (int(rows[i]) for rows in TUPLES[:3])
-        others = {int(TUPLES.positive[j]) for j in COUNTED if LABELS[TUPLES.positive[j]] != LABELS[a]} | {n}
-        expected.append(np.log(1 + sum(np.exp(e[a] @ e[j] - e[a] @ e[p]) for j in others)))
-    assert float(pairs.n_pair(embeddings, LABELS, TUPLES)) == pytest.approx(np.mean(expected), rel=1e-5)
+    counted = [tuple(int(rows[i]) for rows in TUPLES[:3]) for i in COUNTED]
+    expected = oracles.n_pair_of_tuples(embeddings, LABELS, counted)
+    assert float(pairs.n_pair(embeddings, LABELS, TUPLES)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_lifted_structure(embeddings):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kfood import miners
+from kfood.losses import pairs
 
 LABELS = np.array([1, 0, 2, 1, 0, 2, 1, 3], "int32")  # class 3 has no positive
 
@@ -161,7 +162,7 @@ def _at_distances(apart):
 
 def test_altered_tuples_are_those_of_equation_1():
     vectors = _at_distances([0.5, 1.0, 0.7, 0.2])
-    got = numbers(miners.alpha_sampling(_tuples(4), vectors, 0.5, seed=np.array([[0.3] * 4], "float32")))
+    got = numbers(miners.alpha_sampling(_tuples(4), vectors, 0.5, seed=np.full((2, 4), 0.3, "float32")))
     altered = got[1] == got[0]
     assert altered.sum() == 2
     for i in range(4):
@@ -177,11 +178,9 @@ def test_frequency_of_altered_tuples_follows_the_inverse_distance():
 
     @tf.function
     def altered(uniform):
-        return tf.vectorized_map(
-            lambda u: miners.alpha_sampling(tuples, vectors, alpha, seed=u[None, None]).positive < 10, uniform
-        )
+        return tf.vectorized_map(lambda u: miners.alpha_sampling(tuples, vectors, alpha, seed=u).positive < 10, uniform)
 
-    chosen = altered(np.random.default_rng(0).uniform(size=draws).astype("float32")).numpy()
+    chosen = altered(np.random.default_rng(0).uniform(size=(draws, 2, 10)).astype("float32")).numpy()
     expected = alpha * 10 * (1 / apart) / np.sum(1 / apart)
     assert expected.max() < 1
     np.testing.assert_allclose(chosen.mean(axis=0), expected, atol=4 * np.sqrt(0.25 / draws))
@@ -193,9 +192,45 @@ def test_frequency_of_altered_tuples_follows_the_inverse_distance():
     assert chosen.sum() == pytest.approx(alpha * 10 * draws, rel=1e-3)
 
 
+def test_mirrored_tuples_are_altered_together_as_often_as_any_two():
+    """Two items a class: (a, p) stands beside (p, a). In random order of equal chances every six of twenty are as
+    likely: both of a pair with probability 6/20 · 5/19 (α² but for the fixed number), and each with α."""
+    draws, alpha, n = 20_000, 0.3, 20
+    anchor = np.arange(n, dtype="int32")
+    tuples = miners.Tuples(anchor, anchor ^ 1, (anchor + 2) % n, np.ones(n, "float32"))
+    vectors = np.zeros((n, 2), "float32")
+    vectors[::2, 0] = 0.8  # d_ap of every tuple
+
+    @tf.function
+    def altered(uniform):
+        return tf.vectorized_map(lambda u: miners.alpha_sampling(tuples, vectors, alpha, seed=u).positive, uniform)
+
+    uniform = np.random.default_rng(0).uniform(size=(draws, 2, n)).astype("float32")
+    chosen = altered(uniform).numpy() == anchor
+    expected = 6 / 20 * 5 / 19
+    both = (chosen[:, ::2] & chosen[:, 1::2]).mean(axis=0)
+    np.testing.assert_allclose(both, expected, atol=4 * np.sqrt(expected * (1 - expected) / draws))
+    np.testing.assert_allclose(chosen.mean(axis=0), alpha, atol=4 * np.sqrt(alpha * (1 - alpha) / draws))
+    assert chosen.sum() == pytest.approx(alpha * n * draws, rel=1e-3)
+
+
+def test_a_pair_altered_both_ways_is_pushed_apart():
+    """Of a pair nearer than the margin: pulled by (a, p) and (p, a), at rest with one altered, pushed with both."""
+    value = tf.Variable([[0.0, 0.0], [0.5, 0.0], [9.0, 9.0]])
+    moves = []
+    for altered in ([], [0], [0, 1]):
+        positive = np.array([0 if 0 in altered else 1, 1 if 1 in altered else 0], "int32")
+        negative = np.array([1 if 0 in altered else 2, 0 if 1 in altered else 2], "int32")
+        tuples = miners.Tuples(np.array([0, 1], "int32"), positive, negative, np.ones(2, "float32"))
+        with tf.GradientTape() as tape:
+            loss = pairs.contrastive(value, np.array([0, 0, 1], "int32"), tuples)
+        moves.append(-float(tf.convert_to_tensor(tape.gradient(loss, value))[1, 0]))  # of p, away from a
+    np.testing.assert_allclose(moves, [-1.0, 0.0, 1.0], atol=1e-6)
+
+
 def test_released_choice_is_uniform_and_independent():
     apart = np.array([0.3, 0.9, 1.4, 0.5], "float32")
-    draw = np.array([[0.1, 0.3, 0.19, 0.9]], "float32")
+    draw = np.array([[0.1, 0.3, 0.19, 0.9], [0.5] * 4], "float32")
     weight = np.array([1, 1, 1, 1], "float32")
     got = miners.alpha_sampling(_tuples(4, weight), _at_distances(apart), 0.2, easy_first=False, seed=draw)
     assert (numbers(got)[1] == numbers(got)[0]).tolist() == [True, False, True, False]
@@ -205,8 +240,9 @@ def test_tuples_that_do_not_count_are_left_alone_and_a_collapsed_pair_takes_no_m
     apart = np.array([0.0, 0.5, 0.5, 0.5, 0.5, 0.1], "float32")
     weight = np.array([1, 1, 1, 1, 1, 0], "float32")
     total = np.zeros(6)
+    order = [0.4, 0.1, 0.9, 0.3, 0.2, 0.7]
     for start in np.linspace(0, 0.99, 100):
-        draw = np.full((1, 6), start, "float32")
+        draw = np.array([[start] * 6, order], "float32")
         got = numbers(miners.alpha_sampling(_tuples(6, weight), _at_distances(apart), 0.4, seed=draw))
         total += got[1] == got[0]
     # 0.4 of five tuples: two; the coinciding pair always is one, and the others share the second.
@@ -216,14 +252,14 @@ def test_tuples_that_do_not_count_are_left_alone_and_a_collapsed_pair_takes_no_m
 @pytest.mark.parametrize(("alpha", "number"), [(0.0, 0), (1.0, 4)])
 def test_none_and_all(alpha, number):
     vectors = _at_distances([0.5, 1.0, 0.7, 0.2])
-    got = numbers(miners.alpha_sampling(_tuples(4), vectors, alpha, seed=np.array([[0.5] * 4], "float32")))
+    got = numbers(miners.alpha_sampling(_tuples(4), vectors, alpha, seed=np.full((2, 4), 0.5, "float32")))
     assert (got[1] == got[0]).sum() == number
 
 
 def test_one_pair_a_class():
     anchor, positive, negative, weight = numbers(miners.one_pair_a_class(LABELS))
-    pairs = [(int(a), int(p)) for a, p, w in zip(anchor, positive, weight, strict=True) if w]
-    assert pairs == [(0, 3), (1, 4), (2, 5)]
+    pairs_of_classes = [(int(a), int(p)) for a, p, w in zip(anchor, positive, weight, strict=True) if w]
+    assert pairs_of_classes == [(0, 3), (1, 4), (2, 5)]
     assert [int(n) for n, w in zip(negative, weight, strict=True) if w] == [4, 3, 3]
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import keras
 import numpy as np
+import oracles
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from kfood.data.dataset import open_dataset
 from kfood.layers import image, vit
 from kfood.losses import pairs
 from kfood.models import load_run
+from kfood.models.acme import ACME
 from kfood.models.alpha_gao import AlphaGAO, image_networks, metric_loss
 from kfood.tools import evaluate
 from kfood.tools.main import main
@@ -68,6 +70,33 @@ def test_alpha_pushes_apart_positives_of_a_share_of_tuples(batch):
     assert value == pytest.approx(np.mean(expected), rel=1e-3)
 
 
+def test_boundary_starts_by_the_form_of_gao():
+    """β at the start, and its own slow optimizer beside that of proxies."""
+    for overrides, expected in (
+        (("gao=",), 1.2),
+        (("gao=as_released",), 1.2),
+        (("gao=paper",), np.log(2.2)),
+        (("gao=paper", "boundary=0.6"), 0.6),
+    ):
+        model = make("margin", *overrides)
+        np.testing.assert_allclose(model.learnt.value, np.full(5, expected), rtol=1e-6)
+        assert model.phases[0].optimizer == model.config.boundary_optimizer
+        assert model.config.boundary_optimizer.learning_rate == 5e-4
+    assert make("proxy_nca").phases[0].optimizer == make("proxy_nca").config.learnt_optimizer
+
+
+def test_released_classifier_is_a_softmax_of_cosines(batch):
+    """At a temperature of 0.05, against NumPy; its vectors learn."""
+    model = make("as_released")
+    model.compile(run_eagerly=True)
+    vectors = np.asarray(model.classifier.value, np.float64)
+    raw = np.asarray(model.embed(batch, training=False)["classified"], np.float64)
+    value = model.test_on_batch(batch, return_dict=True)["classification"]
+    assert value == pytest.approx(oracles.normalised_softmax(raw, LABELS, vectors, 0.05), rel=1e-4)
+    model.train_on_batch(batch)
+    assert np.any(np.asarray(model.classifier.value) != vectors.astype("float32"))
+
+
 def test_every_variant_learns(batch):
     """Each row of the tables takes a step with finite losses, its own terms, and a layer where the loss learns one."""
     learnt = {"margin", "normalised_softmax", "proxy_nca", "proxy_anchor", "soft_triple", "proxy_synthesis"}
@@ -90,6 +119,7 @@ def test_settings_are_checked():
         ("miner=hardest", "miner: expected one of"),
         ("alpha=1.5", "alpha: expected a share"),
         ("gao=eq6", "gao: expected one of"),
+        ("classification=cosface", "classification: expected one of"),
         ("loss_options=margn=1", "expected options of"),
         ("loss_options=margin", "loss_options: expected name=value"),
         ("tokens=as_released", "expected 'pooled' with a backbone without tokens"),
@@ -153,12 +183,18 @@ def test_weights_fit_tokens_and_map_alike(tiny_vit, tmp_path, rng):
     np.testing.assert_allclose(image.backbone(32, config)(picture), expected, atol=1e-5)
 
 
-def test_released_tokens_mix_at_test(tiny_vit, batch):
-    config = experiment("alpha_gao", "small", "", ("embedding_size=4", "tokens=as_released")).model
+def test_released_tokens_share_a_head_and_mix_at_test(tiny_vit, batch):
+    config = experiment("alpha_gao", "small", "as_released", ("embedding_size=4", "tokens=as_released")).model
     config = dataclasses.replace(config, image_encoder=tiny_vit)
     network, encoder = image_networks(SPEC, config)
     inputs = {schema.IMAGE: batch[schema.IMAGE]}
     features = {name: np.asarray(value) for name, value in network(inputs).items()}
+    tokens = np.asarray(network.get_layer("backbone")(batch[schema.IMAGE]))
+    kernel, bias = network.get_layer("image_embedding").get_weights()
+    heads = tokens @ kernel + bias
+    unit = heads[:, 0] / np.linalg.norm(heads[:, 0], axis=1, keepdims=True)
+    np.testing.assert_allclose(features["embedding"], unit, atol=1e-5)
+    np.testing.assert_allclose(features["classified"], heads[:, 1:].mean(axis=1), atol=1e-5)
     patches = features["classified"] / np.linalg.norm(features["classified"], axis=1, keepdims=True)
     mixed = 0.1 * features["embedding"] + 0.9 * patches
     np.testing.assert_allclose(encoder(inputs), mixed / np.linalg.norm(mixed, axis=1, keepdims=True), atol=1e-5)
@@ -280,6 +316,18 @@ def test_a_run_starts_another_models_backbone(run):
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
             image.backbone(48, config)
         assert error in str(caught.value)
+
+
+def test_a_run_starts_acme(run):
+    """``kfood train acme --set image_encoder.weights=RUN``: its image encoder begins with the run's backbone."""
+    stored = [w.numpy() for w in load_run(run).encoders["image"].get_layer("backbone").weights]
+    overrides = ("image_encoder.widths=4,8", "embedding_size=16", f"image_encoder.weights={run}")
+    chosen = experiment("acme", "small", "TL+HM", overrides)
+    model = ACME(chosen.model, schema.RecipeSpec(image_size=48, ingredients=3, instructions=2, instruction_words=4))
+    started = [w.numpy() for w in model.encoders["image"].get_layer("backbone").weights]
+    assert len(started) == len(stored) > 10
+    for one, other in zip(started, stored, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow

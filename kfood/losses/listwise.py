@@ -43,7 +43,7 @@ def over_positives(term, matrix, labels):
 
 
 def smooth_ap(embeddings, labels, temperature=0.01):
-    """Smooth-AP (Brown et al. 2020, Eq. 5 and 7): one minus the average precision, its step function a sigmoid.
+    """Smooth-AP (Brown et al. 2020, section 4): one minus the average precision, its step function a sigmoid.
 
     ``1 - mean_a mean_p (1 + Σ_{q ∈ P, q ≠ p} G(s_aq - s_ap)) / (1 + Σ_{j ≠ p} G(s_aj - s_ap))``, the anchor left out of
     its own ranking.

@@ -46,20 +46,6 @@ LOSSES: dict[str, Callable[..., Any]] = {
 _LEARNT = ("boundaries", "proxies", "centres")
 
 
-def joint(metric, classification, weight=0.1):
-    """The α-sampling paper's Eq. 9: ``λ L_d + (1 - λ) L_c``.
-
-    Args:
-        metric: L_d, float scalar.
-        classification: L_c, float scalar.
-        weight: λ (paper: 0.1).
-
-    Returns:
-        float scalar.
-    """
-    return weight * metric + (1.0 - weight) * classification
-
-
 @keras.saving.register_keras_serializable("kfood")
 class Proxies(keras.layers.Layer):
     """Holds vectors for each class; embeddings pass through unchanged.
@@ -100,7 +86,8 @@ class Boundaries(keras.layers.Layer):
 
     Args:
         classes: number of training classes.
-        initial: β at the start (released code: 1.2).
+        initial: β at the start; 1.2 as released. With GAO by Eq. 8 another one:
+            :func:`kfood.losses.pairs.first_boundary`.
 
     Attributes:
         value: variable float ``[classes]``, once built.
@@ -132,9 +119,9 @@ class MetricLoss(keras.losses.Loss):
 
     Args:
         loss: its name.
-        learnt: for the proxy losses a :class:`Proxies` layer, for ``margin`` a :class:`Boundaries` one or None (β =
-            1.2). A saved model holds it, a saved loss does not: after loading, compile with a new loss on the loaded
-            layer.
+        learnt: for the proxy losses a :class:`Proxies` layer, for ``margin`` a :class:`Boundaries` one or None (β
+            fixed where it would start). A saved model holds it, a saved loss does not: after loading, compile with a
+            new loss on the loaded layer.
         miner: a name of :data:`kfood.miners.MINERS`, for the losses that take tuples; None: every pair.
         alpha: share of the miner's tuples that α-sampling alters (Eq. 1 to 3).
         easy_first: which ones; see :func:`kfood.miners.alpha_sampling`.

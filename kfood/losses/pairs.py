@@ -11,9 +11,10 @@ they come: normalise them where the paper does. Losses of cosines normalise them
 Nothing here is of size ``[n, n, n]``; how: triplets walk over positives (:mod:`kfood.losses.listwise`), the lifted
 structure's sum splits into two sums over rows, and histograms add up pairs in their bins. All of it is exact.
 
-Gradient-Adaptive Optimization (GAO; Song et al., "Food image retrieval on unseen classes", Eq. 4 to 8) is
-:func:`gao`, put around the distance of the positive: ``gao=True`` in every loss that has one. The released code
-differs: ``gao="as_released"``, in :func:`contrastive` and :func:`margin`.
+Gradient-Adaptive Optimization (GAO; Song, Li, Min and Jiang 2023, "Towards Food Image Retrieval via
+Generalization-Oriented Sampling and Loss Function Design", Eq. 4 to 8: "the α-sampling paper") is :func:`gao`, put
+around the distance of the positive: ``gao=True`` in every loss that has one, of the distance itself and not of its
+square. The released code differs: ``gao="as_released"``, in :func:`contrastive` and :func:`margin`.
 """
 
 import math
@@ -48,13 +49,13 @@ def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, g
         labels: int ``[n]``.
         tuples: :class:`kfood.miners.Tuples`; None: all pairs, the mean of the positive and that of the negative ones.
         margin: m, a distance.
-        squared: ``d_ap²`` and ``([m - d_an]+)²`` (Hadsell et al. 2006, Eq. 4, without its ½).
+        squared: ``d_ap²`` and ``([m - d_an]+)²`` (Hadsell et al. 2006, Eq. 4, without its ½); without GAO.
         gao: True: Eq. 6; ``"as_released"``: ``log(1 + mean d_ap)``, the mean inside the logarithm.
 
     Returns:
         float scalar.
     """
-    _check_gao(gao, ("as_released",))
+    _check_gao(gao, ("as_released",), squared)
     pairs = _pairs(embeddings, labels, tuples)
     power = ops.square if squared else lambda x: x
     positive = _mean(power(_positive(pairs.positive, gao is True)), pairs.positive_weight)
@@ -63,15 +64,34 @@ def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, g
     return positive + _mean(power(ops.relu(margin - pairs.negative)), pairs.negative_weight)
 
 
-def margin(embeddings, labels, boundaries=1.2, tuples=None, *, margin=0.2, gao=False):
-    """Margin loss: ``Σ [m + d_ap - β]+ + [m + β - d_an]+`` over the number of terms above 0 (Wu et al. 2017, Eq. 6).
+def first_boundary(gao=False):
+    """The margin loss's β to start from: 1.2, a distance (released code), in the units that a positive is compared in.
+
+    Without GAO, and with it as released, those of the distance. Eq. 8 compares ``log(1 + d_ap)`` with β, so that 1.2
+    would let go of every positive nearer than ``exp(1.2 - m) - 1``, 1.72 at m = 0.2, where two random unit vectors lie
+    1.41 apart: nothing is pulled. ``log(1 + 1.2)``, 0.79, lets go at 0.80.
+
+    Args:
+        gao: as in :func:`margin`.
+    """
+    return math.log1p(1.2) if gao is True else 1.2
+
+
+def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=False):
+    """Margin loss: ``Σ [m + d_ap - β]+ + [m + β - d_an]+`` over the number of terms above 0 (Wu et al. 2017, sec. 4.2).
 
     The α-sampling paper's Eq. 7, whose printed braces are Wu's hinges; with GAO its Eq. 8.
+
+    Eq. 8 sets β against ``log(1 + d_ap)`` and against ``d_an``: positives are let go below ``exp(β - m) - 1``,
+    negatives beyond ``β + m``. Above β = 0.98 (at m = 0.2) the first is the larger: a positive may rest farther away
+    than a negative, and no gap is left between them. So β starts lower there (:func:`first_boundary`) and should be
+    learnt slowly: while positives are the more to be moved, each step lifts it.
 
     Args:
         embeddings: float ``[n, d]``, L2-normalised.
         labels: int ``[n]``.
-        boundaries: β: a number, or float ``[classes]``, of which the anchor's counts: pass a variable and it is learnt.
+        boundaries: β: a number, or float ``[classes]``, of which the anchor's counts: pass a variable and it is learnt;
+            None: :func:`first_boundary`.
         tuples: :class:`kfood.miners.Tuples`; None: all pairs.
         margin: m, a distance.
         gao: True: Eq. 8; ``"as_released"``: ``√2 log(1 + [m + d_ap - β]+)``.
@@ -81,7 +101,7 @@ def margin(embeddings, labels, boundaries=1.2, tuples=None, *, margin=0.2, gao=F
     """
     _check_gao(gao, ("as_released",))
     pairs = _pairs(embeddings, labels, tuples)
-    boundaries = ops.convert_to_tensor(boundaries, embeddings.dtype)
+    boundaries = ops.convert_to_tensor(first_boundary(gao) if boundaries is None else boundaries, embeddings.dtype)
     own = ops.take(boundaries, pairs.label, axis=0) if len(boundaries.shape) else boundaries
     positive = ops.relu(margin + _positive(pairs.positive, gao is True) - own)
     if gao == "as_released":
@@ -102,13 +122,13 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
         tuples: :class:`kfood.miners.Tuples`; None: every triplet of the batch.
         margin: m, in the units of the distance.
         soft: ``log(1 + exp(d_ap - d_an))`` in place of the hinge, without a margin (Hermans et al. 2017, section 2).
-        squared: squared distances.
+        squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
 
     Returns:
         float scalar.
     """
-    _check_gao(gao)
+    _check_gao(gao, squared=squared)
 
     def hinge(positive, negative):
         apart = _positive(positive, gao) - negative
@@ -136,13 +156,13 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
         margin: m, in the units of the distance.
-        squared: squared distances.
+        squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
 
     Returns:
         float scalar.
     """
-    _check_gao(gao)
+    _check_gao(gao, squared=squared)
     pairs = _pairs(embeddings, labels, None, squared)
     negatives = pairs.negative_weight > 0.0
     exists = ops.any(negatives, axis=1)
@@ -157,7 +177,7 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
 
 
 def n_pair(embeddings, labels, tuples=None):
-    """Multi-class N-pair loss: mean of ``log(1 + Σ_n exp(f_a·f_n - f_a·f_p))`` (Sohn 2016, Eq. 7).
+    """Multi-class N-pair loss: mean of ``log(1 + Σ_n exp(f_a·f_n - f_a·f_p))`` (Sohn 2016, section 3.2).
 
     The negatives of a tuple are the positives of all tuples of another class, and its own negative. The paper's penalty
     on the norm of the embeddings is left to the caller: with normalised ones it is constant.
@@ -209,8 +229,8 @@ def lifted_structure(embeddings, labels, *, margin=1.0, gao=False):
 def histogram(embeddings, labels, *, bins=100):
     """Histogram loss: the chance that a negative pair is more alike than a positive one (Ustinova & Lempitsky 2016).
 
-    ``Σ_r h⁻_r Σ_{q ≤ r} h⁺_q`` (Eq. 4), where a pair of cosine s adds to the two nodes around s, by its nearness to
-    each (Eq. 2).
+    ``Σ_r h⁻_r Σ_{q ≤ r} h⁺_q``, where a pair of cosine s adds to the two nodes around s, by its nearness to each
+    (section 3).
 
     Args:
         embeddings: float ``[n, d]``; compared by cosine.
@@ -330,7 +350,9 @@ def _positive(distance, adaptive):
     return gao(distance) if adaptive else distance
 
 
-def _check_gao(value, also=()):
+def _check_gao(value, also=(), squared=False):
+    if squared and value is not False:
+        raise ValueError(f"gao: expected False with squared distances, received {value!r}.")
     if value is not True and value is not False and value not in also:
         raise ValueError(f"gao: expected {', '.join(map(repr, (False, True, *also)))}, received {value!r}.")
 

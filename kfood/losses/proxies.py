@@ -16,7 +16,7 @@ from kfood.losses.pairs import log_sum_exp
 
 
 def normalised_softmax(embeddings, labels, proxies, *, temperature=0.05):
-    """Normalised softmax: mean of ``-log(exp(s(x, p_y) / σ) / Σ_z exp(s(x, p_z) / σ))`` (Zhai & Wu 2019, Eq. 2).
+    """Normalised softmax: mean of ``-log(exp(s(x, p_y) / σ) / Σ_z exp(s(x, p_z) / σ))`` (Zhai & Wu 2019, section 3).
 
     Args:
         embeddings: float ``[n, d]``.
@@ -72,7 +72,7 @@ def proxy_anchor(embeddings, labels, proxies, *, scale=32.0, margin=0.1):
 
 
 def soft_triple(embeddings, labels, centres, *, scale=20.0, gamma=0.1, margin=0.01, merging=0.2):
-    """SoftTriple (Qian et al. 2019, Eq. 8, 9 and 11): several centres a class, of which near ones count most.
+    """SoftTriple (Qian et al. 2019, section 3): several centres a class, of which near ones count most.
 
     ``S_c = Σ_k softmax_k(s(x, w_ck) / γ) s(x, w_ck)``; cross-entropy of ``λ (S_c - δ [c = y])``; plus
     ``τ Σ_c Σ_{t<k} √(2 - 2 s(w_ct, w_ck)) / (C K (K - 1))``, which lets centres that are not needed fall together.
@@ -105,7 +105,7 @@ def soft_triple(embeddings, labels, centres, *, scale=20.0, gamma=0.1, margin=0.
 def proxy_synthesis(
     embeddings, labels, proxies, *, base="normalised_softmax", temperature=1 / 23, alpha=0.4, seed=None, mixture=None
 ):
-    """Proxy Synthesis (Gu et al. 2021, Eq. 5 to 8): mixed embeddings and equally mixed proxies play extra classes.
+    """Proxy Synthesis (Gu et al. 2021): mixed embeddings and equally mixed proxies play extra classes.
 
     ``x̃ = λ x_i + (1 - λ) x_j``, ``p̃ = λ p_{y_i} + (1 - λ) p_{y_j}``, ``λ ~ Beta(α, α)``: n synthetic classes of one
     embedding each join the batch's, and ``base`` is taken of them all. j is any item of another class; the released

@@ -1,6 +1,7 @@
-r"""α-Sampling and Gradient-Adaptive Optimization: food images on unseen classes (Song et al.).
+r"""α-Sampling and Gradient-Adaptive Optimization: food images on unseen classes (Song et al. 2023).
 
-Song et al., "Food image retrieval on unseen classes", ACM Trans. Multimedia Comput. Commun. Appl.; released code:
+Jiajun Song, Zhuo Li, Weiqing Min and Shuqiang Jiang, "Towards Food Image Retrieval via Generalization-Oriented Sampling
+and Loss Function Design", ACM Trans. Multimedia Comput. Commun. Appl. 2023, doi 10.1145/3600095; released code:
 github.com/Jiajun-ISIA/Generalization-oriented-Sampling-and-Loss.
 
 ==========  ====================================  ======================================
@@ -26,11 +27,20 @@ equation     what                                       function
 Where the text leaves open or the released code departs from it:
 
 - L_c is a softmax classifier on the embedding before it is normalised: so the embedding learns from it. The released
-  code (``tokens="as_released"``, with a ViT) lets the patch tokens have an embedding of their own, from which it
-  classifies, and compares at test ``0.1 f_class + 0.9 f_patch``, while L_d sees the class token's.
+  code (``tokens="as_released"``, with a ViT) reads it from the patches' tokens: their mean through the same head as the
+  class token, which L_d sees; and compares at test ``0.1 f_class + 0.9 f_patch``. There L_c reads a normalised vector,
+  and its settings name a temperature of 0.05: as far as can be seen a softmax of cosines
+  (``classification="normalised_softmax"``).
 - Eq. 3 prefers easy tuples; the released code alters any (``easy_first=False``).
-- GAO by Eq. 6 and 8 or as released (``gao``); see the two losses.
-- β and proxies have a learning rate of their own (released: 5e-4): they are a phase that moves together with the rest.
+- GAO by Eq. 6 and 8 or as released (``gao``). Eq. 8 compares ``log(1 + d_ap)`` with a β of 1.2, its start as released,
+  and so pulls a positive only from 1.72 on, farther than random embeddings lie apart: hardly anything is learnt. There
+  β starts at ``log(1 + 1.2)`` (``boundary``); see :func:`kfood.losses.pairs.margin`.
+- β has a learning rate of its own (released: 5e-4), and so have proxies and centres: they are a phase that moves
+  together with the rest.
+
+The variant ``as_released`` sets ``easy_first``, ``gao`` and ``classification``; with a ViT add
+``--set tokens=as_released``. What stays different from the released code: weight decay is decoupled (AdamW) and not
+added to the gradient, and L_c's class vectors have the network's learning rate, not 1e-5.
 """
 
 import dataclasses
@@ -44,7 +54,7 @@ from keras import ops
 from kfood import miners, schema
 from kfood.layers.image import ImageEncoderConfig, backbone, class_token, pool
 from kfood.layers.inputs import symbolic_inputs
-from kfood.losses import metric_learning
+from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
 from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices
 
@@ -67,10 +77,14 @@ class AlphaGAOConfig:
         alpha: α of Eq. 1 (Figure 7: 0.2 or 0.3 is best).
         easy_first: Eq. 3.
         gao: ``""``: without; ``"paper"``: Eq. 6 and 8; ``"as_released"``.
+        boundary: β of the margin loss at the start; None: 1.2, with ``gao="paper"`` ``log(1 + 1.2)``.
         metric_weight: λ of Eq. 9 (Figure 7: 0.1); 1: L_d alone; 0: L_c alone.
+        classification: L_c: ``"softmax"`` of the embedding before it is normalised; ``"normalised_softmax"``: see the
+            module.
         centres: vectors of each class, for ``soft_triple``.
         optimizer: Adam with weight decay (section 4.3).
-        learnt_optimizer: of β and of proxies.
+        boundary_optimizer: of β (released code: 5e-4).
+        learnt_optimizer: of L_d's proxies and centres.
     """
 
     image_encoder: ImageEncoderConfig = ImageEncoderConfig(backbone="deit_small", weights="")
@@ -82,9 +96,12 @@ class AlphaGAOConfig:
     alpha: float = 0.2
     easy_first: bool = True
     gao: Literal["", "paper", "as_released"] = "paper"
+    boundary: float | None = None
     metric_weight: float = 0.1
+    classification: Literal["softmax", "normalised_softmax"] = "softmax"
     centres: int = 10
     optimizer: OptimizerConfig = OptimizerConfig(1e-6, weight_decay=4e-4)
+    boundary_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
     learnt_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
 
     def __post_init__(self):
@@ -93,6 +110,7 @@ class AlphaGAOConfig:
             "loss": tuple(metric_learning.LOSSES),
             "miner": ("", *miners.MINERS),
             "gao": ("", "paper", "as_released"),
+            "classification": ("softmax", "normalised_softmax"),
         }
         check_choices(self, choices)
         for name in ("alpha", "metric_weight"):
@@ -132,11 +150,16 @@ class AlphaGAO(RetrievalModel):
             self.learnt = learnt_layer(config, spec.classes)
             if self.learnt is not None:
                 self.learnt.build((None, config.embedding_size))
-                phases.append(Phase("learnt", dict(weights), (self.learnt,), config.learnt_optimizer, together=True))
+                slow = isinstance(self.learnt, metric_learning.Boundaries)
+                optimizer = config.boundary_optimizer if slow else config.learnt_optimizer
+                phases.append(Phase("learnt", dict(weights), (self.learnt,), optimizer, together=True))
             self.metric_loss = metric_loss(config, self.learnt, self.random)
         if config.metric_weight < 1:
             weights["classification"] = 1.0 - config.metric_weight
-            self.classifier = keras.layers.Dense(spec.classes, dtype="float32", name="classifier")
+            if config.classification == "softmax":
+                self.classifier = keras.layers.Dense(spec.classes, dtype="float32", name="classifier")
+            else:
+                self.classifier = metric_learning.Proxies(spec.classes, dtype="float32", name="classifier")
             self.classifier.build((None, config.embedding_size))
             own.append(self.classifier)
         self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
@@ -153,10 +176,14 @@ class AlphaGAO(RetrievalModel):
         if self.config.metric_weight > 0:
             named["metric"] = self.metric_loss(labels, ops.cast(features["embedding"], "float32"))
         if self.config.metric_weight < 1:
-            logits = self.classifier(ops.cast(features["classified"], "float32"))
-            named["classification"] = ops.mean(
-                keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            )
+            classified = ops.cast(features["classified"], "float32")
+            if self.config.classification == "softmax":
+                logits = self.classifier(classified)
+                terms = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+                named["classification"] = ops.mean(terms)
+            else:
+                vectors = ops.convert_to_tensor(self.classifier.value)
+                named["classification"] = proxies.normalised_softmax(classified, labels, vectors)
         return named
 
 
@@ -175,10 +202,12 @@ def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[kera
     network = backbone(spec.image_size, config.image_encoder, tokens=True)
     features = network(inputs[schema.IMAGE])
 
+    dropout = keras.layers.Dropout(config.image_encoder.dropout)
+    dense = keras.layers.Dense(config.embedding_size, dtype="float32", name="image_embedding")
+
     def head(vector, name):
-        vector = keras.layers.Dropout(config.image_encoder.dropout)(vector)
-        vector = keras.layers.Dense(config.embedding_size, dtype="float32", name=name)(vector)
-        return vector, _unit(f"{name}_unit")(vector)
+        vector = dense(dropout(vector))
+        return vector, _unit(name)(vector)
 
     if config.tokens == "as_released":
         if len(features.shape) == 4:
@@ -186,12 +215,12 @@ def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[kera
                 "tokens: expected 'pooled' with a backbone without tokens, "
                 f"{config.image_encoder.backbone!r}, received 'as_released'."
             )
-        embedding = head(class_token(features), "image_embedding")[1]
-        classified, patches = head(ops.mean(features[:, 1:], axis=1), "patch_embedding")
+        embedding = head(class_token(features), "class_unit")[1]
+        classified, patches = head(ops.mean(features[:, 1:], axis=1), "patches_unit")
         share_class, share_patches = RELEASED_MIXTURE
         tested = _unit("embedding")(share_class * embedding + share_patches * patches)
     else:
-        classified, embedding = head(pool(features), "image_embedding")
+        classified, embedding = head(pool(features), "image_embedding_unit")
         tested = embedding
     return (
         keras.Model(inputs, {"embedding": embedding, "classified": classified}, name="network"),
@@ -203,7 +232,8 @@ def learnt_layer(config: AlphaGAOConfig, classes: int) -> keras.layers.Layer | N
     """The layer that holds what the loss learns of each class: β, proxies, centres; None where it learns nothing."""
     taken = inspect.signature(metric_learning.LOSSES[config.loss]).parameters
     if "boundaries" in taken:
-        return metric_learning.Boundaries(classes, name="learnt")
+        start = pairs.first_boundary(config.gao == "paper") if config.boundary is None else config.boundary
+        return metric_learning.Boundaries(classes, start, name="learnt")
     if "centres" in taken:
         return metric_learning.Proxies(classes, config.centres, name="learnt")
     return metric_learning.Proxies(classes, name="learnt") if "proxies" in taken else None
