@@ -37,9 +37,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kfood import schema
 from kfood.data import text
 from kfood.export.onnx import OPSET
-
-WORDS = "words"
-"""Second output of a text encoder."""
+from kfood.export.saved_model import WORDS
 
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)

@@ -95,6 +95,7 @@ def test_manifest_describes_the_model_and_every_file(exported):
     errors = [*manifest["parity"]["onnx"].values(), *manifest["parity"]["saved_model"].values()]
     assert len(errors) == 13
     assert max(errors) <= 1e-4
+    assert max(error for name, error in manifest["parity"]["onnx"].items() if name.startswith("recipe")) <= 1e-5
     assert set(manifest["parity"]["runtime"]) == {"encode_image_bytes", "encode_recipe_text"}
 
 
@@ -162,6 +163,7 @@ def test_saved_model_endpoints_by_keyword(exported):
         ingredients=padded([recipe["ingredients"] for recipe in RECIPES]),
         instructions=padded([recipe["instructions"] for recipe in RECIPES]),
     )["embedding"]
+    assert set(signatures["encode_image_bytes"].structured_outputs) == {"embedding"}
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     joined = {
         name: tf.constant(["\n".join(recipe[name]) for recipe in RECIPES]) for name in ("ingredients", "instructions")
@@ -171,6 +173,36 @@ def test_saved_model_endpoints_by_keyword(exported):
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     received = signatures["encode_image_bytes"](image=tf.constant(photos()))["embedding"]
     np.testing.assert_allclose(received, keras_photos(model, photos()), atol=1e-5)
+
+
+def test_saved_model_says_how_many_words_it_read(exported):
+    """As the ONNX file does: nothing read is 0, whatever the embedding; the others are counted after the cuts."""
+    _, folder, manifest = exported
+    titles, ingredients = ["", "--", "leek soup of the house"], ["", "!\n--", "salt, salt\nleek"]
+    instructions = ["", "?", "Boil."]
+    signatures = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures
+    lines = {
+        key: tf.strings.split(tf.constant(texts), "\n").to_tensor("")
+        for key, texts in (("ingredients", ingredients), ("instructions", instructions))
+    }
+    answers = [
+        signatures["encode_recipe_text"](title=tf.constant(titles), **lines),
+        signatures["encode_recipe_lines"](
+            title=tf.constant(titles), ingredients=tf.constant(ingredients), instructions=tf.constant(instructions)
+        ),
+    ]
+    for answer in answers:
+        assert answer["words"].dtype == tf.int32
+        assert answer["words"].numpy().tolist() == [0, 0, 2 + 3 + 1]
+    texts = {"title": np.array(titles, object)}
+    texts |= {key: np.array([[line.decode() for line in row] for row in lines[key].numpy()], object) for key in lines}
+    _, words = parity.onnx_run((folder / "onnx" / "recipe_text_encoder.onnx").read_bytes(), ["embedding", "words"])(
+        texts
+    )
+    assert words.tolist() == [0, 0, 6]
+    for name in ("encode_recipe_text", "encode_recipe_lines"):
+        assert manifest["endpoints"][name]["outputs"]["words"] == {"shape": [None], "dtype": "int32"}
+    assert "`words` is 0" in (folder / "card.md").read_text()
 
 
 def test_onnx_file_is_plain_and_fused(exported):
@@ -387,6 +419,14 @@ def test_the_gate_sees_what_only_edge_rows_show():
 def test_difference_refuses(received, relative, message):
     with pytest.raises(parity.ParityError, match=message):
         parity.difference(np.array([[0.0, 1.0]]), received, "what", relative=relative)
+
+
+def test_recipes_have_a_bound_of_their_own():
+    embedding, other = np.zeros((1, 2), np.float32), np.full((1, 2), 2e-5, np.float32)
+    cases = [parity.Case("a row", {name: embedding}, embedding) for name in ("ingredients", "image")]
+    assert parity.check_network(lambda inputs: other, cases[1:], "image encoder", relative=False) == pytest.approx(2e-5)
+    with pytest.raises(parity.ParityError, match="a row: expected a difference of at most 1e-05, received 2e-05"):
+        parity.check_network(lambda inputs: other, cases[:1], "recipe encoder", relative=False)
 
 
 def test_difference_of_a_decoder_is_relative_to_its_range():
