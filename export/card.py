@@ -44,8 +44,10 @@ The files take these inputs in every language that onnxruntime has a package for
 
 `serving/` has a `models.config` and a `batching.config` to start from. With batching, ask the signatures whose inputs
 have one shape: `_bytes`, `_lines` and the tensors; `_text` requests with different numbers of lines cannot be joined,
-and the server refuses them. `_bytes` takes JPEG and PNG photos as stored: it does not turn them upright by their EXIF mark, and does not read WebP or
-BMP, as `runtime.py` does.{words} The server was not run: the SavedModel was loaded and asked every signature{replayed}.
+and the server refuses them. `_bytes` takes JPEG and PNG photos as stored: it does not turn them upright by their EXIF mark, and does
+not read WebP or BMP; `runtime.py` does both.{words}
+
+The server was not run: the SavedModel was loaded and asked every signature{replayed}.
 
 ```
 docker run -p 8500:8500 -p 8501:8501 -v "$PWD/BUNDLE/saved_model:/models/{model}" -v "$PWD/BUNDLE/serving:/serving" \\
