@@ -11,7 +11,7 @@ works copied out of the package::
     bundle.distances(photos, recipes)  # float32 [1, 1], small = near
 
 The input of an encoder is made as in training: the same tokens of a recipe, id for id, by the text encoder's own graph,
-and here the same resized and cropped photo up to rounding (0.005 of 255 at most on 300 real photos at six sizes).
+and here the same resized and cropped photo up to rounding (0.005 of 255 at most on real photos of many sizes).
 """
 
 import hashlib

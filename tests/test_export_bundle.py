@@ -103,12 +103,16 @@ def test_card_has_results_and_endpoints(exported):
     card = (exported[1] / "card.md").read_text()
     assert "| image_to_recipe | 3.5 ± 0.5 | 25.0 ± 12.5 % |" in card
     assert "`encode_recipe_text`" in card
+    assert 'request.inputs["ingredients"].CopyFrom(tf.make_tensor_proto(["1 leek\\nsalt"]))' in card
+    assert "The encoders are in float32 alone." in card
 
 
 def test_card_snippets_run(exported, tmp_path, monkeypatch):
     card = (exported[1] / "card.md").read_text()
     (tmp_path / "photo.jpg").write_bytes(photos()[0])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or the bundle would not be as it was exported
     (tmp_path / "BUNDLE").symlink_to(exported[1])
     snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
     assert len(snippets) == 4
@@ -234,19 +238,26 @@ def test_names_and_vectors_instead_of_words(tmp_path):
 
 
 def test_needs_neither_tensorflow_nor_kfood(exported, tmp_path):
-    """The runtime's file alone, copied out of the package."""
-    shutil.copy(kfood_runtime.__file__, tmp_path / "runtime.py")
+    """The bundle alone, with the runtime's file that it holds, on a recipe and on photos."""
+    folder = shutil.copytree(exported[1], tmp_path / "bundle")
+    encoded = photos()
+    (tmp_path / "photo.png").write_bytes(encoded[0])
     program = f"""
 import sys
 for name in ("tensorflow", "keras", "kfood"):
     sys.modules[name] = None  # importing it fails
-import runtime
+sys.path.insert(0, {str(folder)!r})
+import json, runtime
+bundle = runtime.Bundle.open({str(folder)!r}, verify=True)
+recipes = bundle.encode_recipes({RECIPES[:1]!r})
 assert "PIL" not in sys.modules
-bundle = runtime.Bundle.open({str(exported[1])!r})
-print(bundle.encode_recipes([{{"title": "leek"}}]).shape, "PIL" in sys.modules)
+print(json.dumps([recipes.tolist(), bundle.encode_photos(["photo.png"]).tolist()]))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (["(1,", "6)", "False"], "")
+    assert done.stderr == ""
+    recipes, pictures = json.loads(done.stdout)
+    np.testing.assert_allclose(recipes, keras_recipes(exported[0], RECIPES[:1]), atol=1e-5)
+    np.testing.assert_allclose(pictures, keras_photos(exported[0], encoded[:1]), atol=1e-5)
 
 
 def test_importing_the_runtime_imports_nothing_heavy():

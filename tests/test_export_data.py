@@ -1,6 +1,7 @@
 """What an export makes of a dataset's examples: precisions, warm-up requests; and the same from Node.js."""
 
 import configparser
+import functools
 import json
 import pathlib
 import re
@@ -16,7 +17,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from kfood.data.dataset import open_dataset
-from kfood.export import precision, runtime, serving
+from kfood.export import card, examples, precision, runtime, serving
 from kfood.export.bundle import export_bundle
 from kfood.models import load_run
 
@@ -27,7 +28,9 @@ NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
 def exported(tiny_run, kitchen, tmp_path_factory):
     """(bundle folder, manifest) of a small ACME, with examples of the kitchen."""
     out = tmp_path_factory.mktemp("export") / "bundle"
-    return out, export_bundle(load_run(tiny_run), tiny_run, out, data=open_dataset(kitchen))
+    with pytest.MonkeyPatch.context() as patch:  # its 8 test pairs are too few to judge a precision by
+        patch.setattr(examples, "read", functools.partial(examples.read, split="train"))
+        return out, export_bundle(load_run(tiny_run), tiny_run, out, data=open_dataset(kitchen))
 
 
 @pytest.mark.slow
@@ -35,7 +38,7 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
     out, manifest = exported
     recipes = [{"title": "Soup", "ingredients": ["leek"], "instructions": ["Boil the leek."]}]
     expected = runtime.Bundle.open(out).encode_recipes(recipes)
-    card = (out / "card.md").read_text()
+    text = (out / "card.md").read_text()
     for name, figures in manifest["measured"]["encoders"].items():
         reference = figures["float32"]["recall"]
         for other in precision.PRECISIONS:
@@ -47,7 +50,11 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
                 assert (out / manifest["encoders"][name]["precisions"][other]["file"]).stat().st_size == figures[other][
                     "bytes"
                 ]
-        assert f"| {name} | int8 |" in card
+        assert f"| {name} | int8 |" in text
+        assert min(figures[other]["items_per_second"] for other in ("float32", *precision.PRECISIONS)) > 0
+    assert "calibrated on 64 training items" in text
+    assert 'precision="float16"' in text
+    assert "`onnx/recipe_text_encoder.float16.onnx`" in text
     assert manifest["measured"]["encoders"]["image"]["pixels"]["top1_agreement"] >= 0.99
     assert "float16" in manifest["encoders"]["recipe"]["precisions"]
     bundle = runtime.Bundle.open(out, precision="float16")
@@ -168,7 +175,7 @@ def test_retrieval_figures_by_hand():
 
 def test_a_point_lost_is_not_kept():
     """0.06 - 0.05 is 0.00999… in floating point, and a point."""
-    nearest = {"image_to_recipe": np.arange(3)}
+    nearest = {"image_to_recipe": np.arange(20)}
     reference, worse, better = (
         precision.Retrieval({"image_to_recipe": {"R@1": 0.0, "R@10": recall}}, nearest)
         for recall in (0.06, 0.05, 0.055)
@@ -176,6 +183,25 @@ def test_a_point_lost_is_not_kept():
     assert not precision.keeps(reference, worse)
     assert precision.keeps(reference, better)
     assert precision.keeps(worse, reference)
+
+
+def test_what_everything_passes_is_too_few_to_judge():
+    """Of ten items all are among the first ten: recall at 10 is 1, whatever was done to the embeddings."""
+    recall = {"R@1": 1.0, "R@10": 1.0}
+    few, enough = (precision.Retrieval({"a_to_b": recall}, {"a_to_b": np.arange(count)}) for count in (10, 12))
+    assert not precision.keeps(few, few)
+    assert precision.keeps(enough, enough)
+    figures = {"bytes": 2_300, "milliseconds": 1.0, "items_per_second": 1234.0, "recall": {"a_to_b": recall}}
+    measured = {
+        "dataset": "kitchen",
+        "split": "test",
+        "items": 10,
+        "calibration": 64,
+        "encoders": {"recipe": {"float32": figures, **dict.fromkeys(precision.PRECISIONS, figures | {"kept": False})}},
+    }
+    section = card._precisions({"measured": measured})
+    assert "| recipe | int8 | 2.3 kB | 1.0 | 1,234 | 100.0 % (+0.0), 100.0 % (+0.0) |" in section
+    assert section.count("**not kept**: too few items to judge") == 2
 
 
 def test_a_warmup_request_of_sentence_vectors():
