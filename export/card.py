@@ -391,8 +391,8 @@ def _smaller(encoders):
     names = dict.fromkeys(name for encoder in encoders.values() for name in encoder["precisions"])
     calls = " or ".join(f'`Bundle.open("BUNDLE", precision="{name}")`' for name in names)
     return (
-        f"Smaller or quicker: {calls}; an encoder that was not kept in that precision stays in float32. For onnxruntime "
-        f"alone the files take what those in float32 take: {', '.join(files)}."
+        f"Smaller or quicker: {calls}; an encoder that was not kept in that precision stays in float32. For "
+        f"onnxruntime alone the files take what those in float32 take: {', '.join(files)}."
     )
 
 

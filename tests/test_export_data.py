@@ -3,6 +3,7 @@
 import configparser
 import functools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -65,34 +66,113 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
         runtime.Bundle.open(out, precision="int4")
 
 
+CLEAN = """
+import json, sys
+sys.path += packages
+try:
+    import kfood
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("kfood can be imported here")
+import replay
+asked = replay.replay(model)
+from tensorflow.python.tools import saved_model_cli
+for name, arguments in {"": ["show", "--all"], **requests}.items():
+    sys.argv = ["saved_model_cli", arguments[0], "--dir", model, *arguments[1:]]
+    try:
+        saved_model_cli.main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
+print("\\n" + json.dumps(asked))
+"""
+"""Asks a SavedModel everything, with TensorFlow and its command line, where kfood is not installed."""
+
+
+def clean_python(program, folder, **values):
+    """Runs a program from a folder, with the installed packages but without their .pth files, so without kfood."""
+    packages = [path for path in sys.path if pathlib.Path(path).name in ("site-packages", "dist-packages")]
+    head = "".join(f"{name} = {value!r}\n" for name, value in {"packages": packages, **values}.items())
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", "-c", head + program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def request_arguments(folder, name, inputs):
+    """What saved_model_cli is asked by: strings of recipes as literals, all else (photos too) as .npy files."""
+    arguments = {"inputs": [], "input_exprs": []}
+    for key, array in inputs.items():
+        if array.dtype == object and name.endswith(("_text", "_lines")):
+            strings = np.array([text.decode() for text in array.ravel()], object).reshape(array.shape).tolist()
+            arguments["input_exprs"].append(f"{key}={strings!r}")
+        else:
+            file = folder / f"{name}.{key}.npy"
+            np.save(file, array.astype("S") if array.dtype == object else array)
+            arguments["inputs"].append(f"{key}={file}")
+    given = [f"--{option}={';'.join(values)}" for option, values in arguments.items()]
+    return ["run", "--tag_set=serve", f"--signature_def={name}", *given, f"--outdir={folder / name}", "--overwrite"]
+
+
 @pytest.mark.slow
-def test_the_saved_model_serves_without_kfood(exported, tmp_path):
-    """From a folder that has nothing but the file that asks; importing kfood or keras fails there."""
+def test_the_saved_model_serves_without_kfood(exported, kitchen, tmp_path):
+    """In a Python that has TensorFlow and cannot find kfood (keras it does have: TensorFlow imports it itself)."""
     pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api absent: pip install 'kfood[serving]'")
+    from google.protobuf import text_format
+    from tensorflow_serving.apis import prediction_log_pb2
+    from tensorflow_serving.config import model_server_config_pb2
+
     from kfood.export import replay
 
     shutil.copy(replay.__file__, tmp_path)
     path = exported[0] / "saved_model" / "1"
-    program = f"""
-import sys
-sys.modules["kfood"] = None
-import json, replay
-print(json.dumps(replay.replay({str(path)!r})))
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    asked = json.loads(done.stdout.splitlines()[-1])
+    file = path / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
+        for record in tf.data.TFRecordDataset(str(file))
+    ]
+    asked = {
+        log.request.model_spec.signature_name: {
+            key: tf.make_ndarray(value) for key, value in log.request.inputs.items()
+        }
+        for log in logs
+    }
     assert set(asked) == set(exported[1]["endpoints"])
-    assert max(asked.values()) < 1e-3  # of a picture's range of 255
-    config = (exported[0] / "serving" / "models.config").read_text()
-    assert 'base_path: "/models/acme"' in config
+    requests = {name: request_arguments(tmp_path, name, inputs) for name, inputs in asked.items()}
+    output = clean_python(CLEAN, tmp_path, model=str(path), requests=requests)
+    assert set(re.findall(r"signature_def\['(\w+)'\]", output)) >= set(asked)
+    differences = json.loads(output.splitlines()[-1])
+    assert set(differences) == set(asked)
+    assert max(differences.values()) < 1e-3  # of a picture's range of 255
+    bundle = runtime.Bundle.open(exported[0])
+    data = open_dataset(kitchen)
+    recipes = [
+        {"title": text["title"], "ingredients": text["ingredients"], "instructions": text["instructions"]}
+        for text, _ in zip(data.texts("train"), range(2), strict=False)
+    ]
+    for name, inputs in asked.items():
+        verb, network, *raw = name.split("_", 2)
+        received = np.load(tmp_path / name / f"{network if verb == 'decode' else 'embedding'}.npy")
+        if verb == "decode":
+            expected = bundle.decode(network, inputs["embedding"])
+        elif raw == ["bytes"]:
+            expected = bundle.encode_photos(inputs["image"].tolist(), encoder=network)
+        elif raw:
+            expected = bundle.encode_recipes(recipes, encoder=network)
+            assert np.load(tmp_path / name / "words.npy").min() > 0
+        else:
+            expected = bundle.encode(network, inputs)
+        np.testing.assert_allclose(received, expected, atol=1e-4 * max(1.0, np.ptp(expected)), err_msg=name)
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((exported[0] / "serving" / "models.config").read_text(), config)
+    (served,) = config.model_config_list.config
+    assert (served.name, served.base_path, served.model_platform) == ("acme", "/models/acme", "tensorflow")
     # A wrong answer is seen.
     damaged = shutil.copytree(path, tmp_path / "1")
     file = damaged / "assets.extra" / "tf_serving_warmup_requests"
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    (first, *_) = (record.numpy() for record in tf.data.TFRecordDataset(str(file)))
-    log = prediction_log_pb2.PredictionLog.FromString(first)
+    log = prediction_log_pb2.PredictionLog(predict_log=logs[0])
     output = log.predict_log.response.outputs["embedding"]
     output.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(output) + 0.01))
     with tf.io.TFRecordWriter(str(file)) as records:
