@@ -239,6 +239,7 @@ class Index:
         self.distance: exact.Distance = description["distance"]
         self._embeddings = embeddings
         self._offsets = offsets
+        self._pickers: dict[Side, Callable[[np.ndarray, int], list[np.ndarray]]] = {}
 
     def __len__(self):
         return self.description["items"]
@@ -337,8 +338,10 @@ class Index:
             raise ValueError(f"top: expected at least 1, received {top}.")
         candidates = None
         if self.description["approximate"]:
-            pick = _picker(self.path, side, self.description["approximate"]["method"], self.distance)
-            candidates = pick(query[None], top)[0]
+            if side not in self._pickers:  # a graph is read whole from disk: once
+                method = self.description["approximate"]["method"]
+                self._pickers[side] = _picker(self.path, side, method, self.distance)
+            candidates = self._pickers[side](query[None], top)[0]
         rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=candidates)
         return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
 

@@ -181,28 +181,76 @@ def test_the_saved_model_serves_without_kfood(exported, kitchen, tmp_path):
         replay.replay(str(damaged))
 
 
-@pytest.mark.slow
-def test_node_gives_the_same_embeddings(exported, kitchen, tmp_path):
+@pytest.fixture(scope="module")
+def node(exported, tmp_path_factory):
+    """The example installed by npm: a call of it, arguments → finished process; files are read from its folder."""
     if shutil.which("npm") is None:
         pytest.skip("npm absent")
-    folder = shutil.copytree(NODE, tmp_path / "node", ignore=shutil.ignore_patterns("node_modules"))
+    folder = tmp_path_factory.mktemp("node") / "node"
+    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
     installed = subprocess.run(
         ["npm", "install", "--ignore-scripts", "--no-audit"], cwd=folder, capture_output=True, text=True
     )
     if installed.returncode:
         pytest.skip(f"onnxruntime-node cannot be installed: {installed.stderr[-200:]}")
-    photo = folder / "photo.jpg"
+
+    def call(option, file, bundle=exported[0]):
+        command = ["node", "encode.mjs", str(bundle), option, file]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    call.folder = folder
+    return call
+
+
+@pytest.mark.slow
+def test_node_gives_the_same_embeddings(exported, kitchen, node):
+    photo = node.folder / "photo.jpg"
     photo.write_bytes(open_dataset(kitchen).photo("test", 0))
-    recipe = {"title": "Leek soup 😀", "ingredients": ["2 leeks", "CAFÉ 日本 ½ cup"], "instructions": ["Boil.", "!"]}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    ragged = [
+        {"title": "Leek soup 😀", "ingredients": ["2 leeks", "CAFÉ 日本 ½ cup"], "instructions": ["Boil.", "!"]},
+        {"ingredients": ["salt", "an onion", "2 carrots"], "instructions": []},
+    ]
+    (node.folder / "recipe.json").write_text(json.dumps(ragged[0]))
+    (node.folder / "recipes.json").write_text(json.dumps(ragged))
     bundle = runtime.Bundle.open(exported[0])
     for option, file, expected in (
-        ("--image", "photo.jpg", bundle.encode_photos([photo])),
-        ("--recipe", "recipe.json", bundle.encode_recipes([recipe])),
+        ("--image", "photo.jpg", bundle.encode_photos([photo])[0]),
+        ("--recipe", "recipe.json", bundle.encode_recipes(ragged[:1])[0]),
+        ("--recipe", "recipes.json", bundle.encode_recipes(ragged)),
     ):
-        command = ["node", "encode.mjs", str(exported[0]), option, file]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-        np.testing.assert_allclose([json.loads(done.stdout)], expected, atol=1e-4)
+        done = node(option, file)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_node_says_what_is_wrong_in_a_sentence(node, tmp_path):
+    for content, message in (
+        (
+            {"title": "Soup", "ingredients": "salt"},
+            'recipe 0: expected ingredients to be a list of strings, received "sa',
+        ),
+        (
+            [{"title": "Soup"}, {"instructions": [1]}],
+            "recipe 1: expected instructions to be a list of strings, received",
+        ),
+        ({"title": 3}, "recipe 0: expected title to be a string, received 3"),
+        ({"name": "Soup"}, 'recipe 0: expected the keys title, ingredients, instructions, received "name"'),
+        (["Soup"], 'recipe 0: expected an object, received "Soup"'),
+        ([], "recipes: expected a list of at least one, received none"),
+        ([{"title": "Soup"}, {"title": "--"}], "recipe 1: expected at least one word, received none"),
+    ):
+        (node.folder / "wrong.json").write_text(json.dumps(content))
+        done = node("--recipe", "wrong.json")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        assert done.stderr.startswith(message)
+    for file, bundle, message in (
+        ("none.jpg", None, "none.jpg: expected a photo, received none that can be read"),
+        ("none.jpg", tmp_path, f"{tmp_path}: expected a bundle made by `kfood export`, found no kfood.json in it."),
+    ):
+        done = node("--image", file, *([bundle] if bundle else []))
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert done.stderr.startswith(message)
 
 
 # Parts
