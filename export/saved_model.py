@@ -18,7 +18,8 @@ endpoint                  inputs                                                
 A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
 takes a recipe (``_lines`` not where it reads precomputed sentence vectors). ``words`` is how many tokens were read, as
 in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; the client has to look.
-``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied.
+``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied; it reads JPEG and
+PNG, no WebP and no BMP.
 """
 
 import contextlib

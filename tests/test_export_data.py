@@ -181,6 +181,31 @@ def test_the_saved_model_serves_without_kfood(exported, kitchen, tmp_path):
         replay.replay(str(damaged))
 
 
+@pytest.mark.slow
+def test_an_index_remembers_the_precision_of_its_encoders(exported, kitchen, tmp_path, monkeypatch):
+    from kfood import search
+    from kfood.tools.main import main
+
+    out = tmp_path / "index"
+    asked = ["--data", str(kitchen), "--out", str(out), "--precision", "float16"]
+    assert main(["index", str(exported[0]), *asked]) == 0
+    index = search.Index.open(out)
+    assert index.precision == "float16"
+    photos = [open_dataset(kitchen).photo("test", number) for number in range(2)]
+    received = index.embeddings("photos")[:2]
+    precise, half = (runtime.Bundle.open(exported[0], precision=name) for name in ("float32", "float16"))
+    np.testing.assert_allclose(received, half.encode_photos(photos), atol=1e-6)
+    assert np.abs(received - precise.encode_photos(photos)).max() > 1e-6
+    opened, original = [], runtime.Bundle.open.__func__
+    monkeypatch.setattr(
+        runtime.Bundle,
+        "open",
+        classmethod(lambda cls, *given, **how: opened.append(how.get("precision")) or original(cls, *given, **how)),
+    )
+    assert main(["search", str(out), "--text", "leek soup"]) == 0
+    assert opened[-1] == "float16"
+
+
 @pytest.fixture(scope="module")
 def node(exported, tmp_path_factory):
     """The example installed by npm: a call of it, arguments → finished process; files are read from its folder."""
