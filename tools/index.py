@@ -34,7 +34,7 @@ class Index:
     """For galleries of millions: pick candidates with FAISS's HNSW graph (extra `faiss`), or by codes of a quarter or a
     32nd of the size, and compare those exactly; what it finds of the exact answer is printed."""
     precision: Literal["float32", "int8", "float16"] = "float32"
-    """Of the encoders, where the bundle has them in another (`kfood export --data`); queries are then embedded so too."""
+    """Of the encoders, where the bundle has them in another (`kfood export --data`); queries then are too."""
     threads: int = 0
     """Threads of onnxruntime; 0 lets it choose."""
     overwrite: bool = False
