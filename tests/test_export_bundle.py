@@ -125,6 +125,32 @@ def test_card_snippets_run(exported, tmp_path, monkeypatch):
         exec(compile(snippet, "card.md", "exec"), dict(ready))
 
 
+def test_card_grpc_requests_are_answered(exported, tmp_path, monkeypatch):
+    """By the SavedModel in place of a server."""
+    service = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+    from tensorflow_serving.apis import predict_pb2
+
+    signatures = tf.saved_model.load(str(exported[1] / "saved_model" / "1")).signatures
+    asked = []
+
+    def predict(request, timeout):
+        asked.append(request.model_spec.signature_name)
+        inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        answer = predict_pb2.PredictResponse()
+        for key, value in signatures[asked[-1]](**inputs).items():
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value.numpy()))
+        return answer
+
+    monkeypatch.setattr(service, "PredictionServiceStub", lambda channel: types.SimpleNamespace(Predict=predict))
+    (tmp_path / "photo.jpg").write_bytes(photos()[0])
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = (part.split("```")[0] for part in (exported[1] / "card.md").read_text().split("```py\n")[1:])
+    names = {}
+    exec(compile(snippet, "card.md", "exec"), names)
+    assert asked == ["encode_image_bytes", "encode_recipe_lines"]
+    assert (names["embeddings"].shape, names["words"].tolist()) == ((1, 6), [1 + 2 + 1 + 2])
+
+
 def test_runtime_encodes_raw_recipes_and_photos_as_keras(exported, bundle):
     model = exported[0]
     np.testing.assert_allclose(bundle.encode_recipes(RECIPES), keras_recipes(model, RECIPES), atol=1e-5)
