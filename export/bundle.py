@@ -5,6 +5,7 @@
     BUNDLE/
       kfood.json                 what it is, and the sha256 of every other file
       card.md                    results, and snippets to copy
+      runtime.py                 kfood.export.runtime, which needs nothing else of kfood
       saved_model/1/             TensorFlow: the endpoints of kfood.export.saved_model
       onnx/<name>_encoder.onnx   onnxruntime: one file an encoder, from tensors that are ready …
       onnx/<name>_text_encoder.onnx, <name>_pixels_encoder.onnx   … and one from strings, or from photos of any size
@@ -24,6 +25,7 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +117,7 @@ def export_bundle(
                 count = serving.write_warmup(part / SAVED_MODEL, model.name, endpoints, shown, sources)
                 asked = replay.replay(str(part / SAVED_MODEL))
                 progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests, {len(asked)} signatures answer them")
+        shutil.copy(runtime.__file__, part / "runtime.py")
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)
         _check_runtime(part, endpoints, functions, recipes, manifest, progress)
@@ -156,7 +159,7 @@ def _head(model) -> dict[str, Any]:
         "endpoints": {},
         "measured": None,
         "parity": {
-            "bound": parity.BOUND,
+            "bound": {"recipes": parity.RECIPE_BOUND, "others": parity.BOUND},
             "batch_sizes": list(parity.BATCH_SIZES),
             "differences": "largest absolute one of an embedding; of a decoder, relative to the range of its output",
             "onnx": {},
@@ -239,8 +242,10 @@ def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):
                 (part / files["raw_file"]).write_bytes(raw_inputs.before(front, encoder))
             entry["precisions"][other] = files
             progress(f"{files['file']}: {found[other]['top1_agreement']:.1%} of first results as float32's")
+        enough = precision.judges(manifest["measured"]["items"])
         for other in sorted(set(precision.PRECISIONS) - set(kept[name])):
-            progress(f"{name} encoder in {other}: R@10 falls by a point or more; not kept")
+            why = "R@10 falls by a point or more" if enough else "too few items to judge"
+            progress(f"{name} encoder in {other}: {why}; not kept")
         if "raw" in entry and "pixels" in entry["raw"]["file"]:
             run = parity.onnx_run((part / entry["raw"]["file"]).read_bytes())
             others = set(entry["inputs"]) - {schema.IMAGE}
@@ -251,7 +256,7 @@ def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):
 def _write_saved_model(part, endpoints, tried, tokenizer, manifest, progress):
     """Write and check the SavedModel; returns its functions by endpoint."""
     saved_model.write_saved_model(part / SAVED_MODEL, endpoints, tokenizer)
-    functions = _load_functions(part / SAVED_MODEL)
+    functions = _load_functions(part / SAVED_MODEL, endpoints)
     for name, endpoint in endpoints.items():
         relative = name.startswith("decode_")
         error = parity.check_network(functions[name], tried[name], f"SavedModel {name}", relative=relative)
@@ -301,15 +306,14 @@ def _raw_batches(endpoint, recipes):
     ]
 
 
-def _load_functions(path) -> dict[str, parity.Run]:
-    """Endpoint name → its function in a SavedModel, arrays in and array out."""
+def _load_functions(path, endpoints) -> dict[str, parity.Run]:
+    """Endpoint name → its function in a SavedModel, arrays in and what the network computes out."""
     loaded = tf.saved_model.load(str(path))
 
     def run(signature, batch):
-        (output,) = loaded.signatures[signature](**parity.as_tensors(batch)).values()
-        return output.numpy()
+        return loaded.signatures[signature](**parity.as_tensors(batch))[endpoints[signature].output].numpy()
 
-    return {name: (lambda batch, name=name: run(name, batch)) for name in loaded.signatures}
+    return {name: (lambda batch, name=name: run(name, batch)) for name in endpoints}
 
 
 def _description(endpoint):

@@ -37,9 +37,11 @@ from onnx import TensorProto, helper, numpy_helper
 from kfood import schema
 from kfood.data import text
 from kfood.export.onnx import OPSET
+from kfood.export.saved_model import WORDS
 
-WORDS = "words"
-"""Second output of a text encoder."""
+PICTURE_BOUND = 0.005
+"""Most that a pixel differs from the training pipeline's, of 255: 0.0033 was seen on 100 real photos, as they are,
+enlarged, reduced and cut, at two sizes."""
 
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)

@@ -11,7 +11,7 @@ works copied out of the package::
     bundle.distances(photos, recipes)  # float32 [1, 1], small = near
 
 The input of an encoder is made as in training: the same tokens of a recipe, id for id, by the text encoder's own graph,
-and here the same resized and cropped photo up to rounding (0.005 of 255 at most on 300 real photos at six sizes).
+and here the same resized and cropped photo up to rounding (0.005 of 255 at most on real photos of many sizes).
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import io
 import itertools
 import json
 import math
+import os
 import pathlib
 import struct
 import warnings
@@ -105,7 +106,7 @@ class Bundle:
 
         Raises:
             FileNotFoundError: no bundle there, or one of its files is missing.
-            ValueError: a damaged or changed file, or a bundle of another format.
+            ValueError: a damaged or changed file, a bundle of another format, or a wrong argument.
         """
         path = pathlib.Path(path)
         file = path / MANIFEST
@@ -138,7 +139,9 @@ class Bundle:
                 raise ValueError(
                     f"{part}: expected {size} bytes, received {part.stat().st_size}; the bundle is damaged."
                 )
-        if not isinstance(threads, int) or threads < 0:
+        if isinstance(providers, str):
+            raise ValueError(f"providers: expected a list of names, received {providers!r}; write [{providers!r}].")
+        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
             raise ValueError(f"threads: expected 0 or a positive integer, received {threads!r}.")
         kept = sorted({name for entry in manifest["encoders"].values() for name in entry["precisions"]})
         if precision != "float32" and precision not in kept:
@@ -272,9 +275,10 @@ class Bundle:
 
         Raises:
             OSError: a file that is not there or is not a readable photo.
-            ValueError: a photo of more than :data:`MAX_PIXELS` pixels.
+            ValueError: a photo of more than :data:`MAX_PIXELS` pixels, or something that is no list of photos.
         """
         sizes = self._image_sizes(encoder, location)
+        _check_list(photos, "photos", (str, bytes, os.PathLike))
         return self._encode_in_batches(encoder, map(decode_photo, photos), sizes, location, batch_size)
 
     def encode_recipes(
@@ -297,6 +301,7 @@ class Bundle:
             ValueError: an unknown key, a value of another type, or a recipe without a word that the model reads.
         """
         entry = self._check_name("encoders", encoder)
+        _check_list(recipes, "recipes", (str, bytes, Mapping))
         if "title" not in entry.get("raw", {"inputs": ()})["inputs"]:
             raise ValueError(
                 f"encoder: expected one that takes a recipe, received {encoder!r}, which takes {list(entry['inputs'])}."
@@ -345,8 +350,14 @@ class Bundle:
 
         Returns:
             float32 ``[m, n]``: Euclidean distance, one minus the cosine, or minus the dot product.
+
+        Raises:
+            ValueError: arrays of another width.
         """
         queries, gallery = (np.asarray(array, np.float32) for array in (queries, gallery))
+        for name, array in (("queries", queries), ("gallery", gallery)):
+            if array.ndim != 2 or array.shape[1] != self.embedding_size:
+                raise ValueError(f"{name}: expected [n, {self.embedding_size}], received {list(array.shape)}.")
         if self.distance == "dot":
             return -(queries @ gallery.T)
         if self.distance == "cosine":
@@ -457,10 +468,12 @@ def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
     Raises:
         FileNotFoundError: no such file.
         OSError: not a readable photo.
-        ValueError: more than :data:`MAX_PIXELS` pixels.
+        ValueError: more than :data:`MAX_PIXELS` pixels, or neither a path nor bytes.
     """
     from PIL import Image, ImageOps
 
+    if not isinstance(photo, (str, os.PathLike, bytes)):
+        raise ValueError(f"photo: expected a path, or an encoded photo as bytes, received {type(photo).__name__}.")
     where = f"photo of {len(photo)} bytes" if isinstance(photo, bytes) else str(photo)
     source: Any = io.BytesIO(photo) if isinstance(photo, bytes) else photo
     if not isinstance(photo, bytes) and not pathlib.Path(photo).is_file():
@@ -480,7 +493,10 @@ def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
         if width * height > MAX_PIXELS:
             raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received {width:,} × {height:,}.")
         try:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit grey; Pillow would cut it at 255, TensorFlow takes the high byte
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(upright.convert("RGB"))
         except (OSError, SyntaxError, ValueError, struct.error) as error:  # the last of damaged EXIF
             raise OSError(
                 f"{where}: expected a whole {image.format} photo, received a damaged one ({error})."
@@ -540,6 +556,12 @@ def _resample(image, axis, resized, start, size):
     for tap in range(taps):
         result = result + np.take(image, sources[:, tap], axis=axis) * weights[:, tap].reshape(shape)
     return result
+
+
+def _check_list(values, name, single):
+    """Refuse one of what a list of is expected: it would be taken apart into letters or keys."""
+    if isinstance(values, single) or not isinstance(values, Iterable):
+        raise ValueError(f"{name}: expected a list, received {type(values).__name__}; put it in a list.")
 
 
 def _recipe(recipe, spec, where):

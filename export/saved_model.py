@@ -7,17 +7,19 @@ endpoint                  inputs                                                
                           [0, 255], or a recipe's int32 tokens                             [batch, embedding_size]
 ``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same
                           a map picture's ``location`` float32 [batch, 4]
-``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same
-                          ``instructions`` string [batch, m], ``""`` where there are fewer
-``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same
+``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same, and ``words``
+                          ``instructions`` string [batch, m], ``""`` where there are fewer int32 [batch]
+``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same two
                           apart by a line feed: of one shape, so that a server can batch them
 ``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
                                                                                            [batch, …]
 ========================= ================================================================ ==========================
 
 A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
-takes a recipe (``_lines`` not where it reads precomputed sentence vectors).
-``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied.
+takes a recipe (``_lines`` not where it reads precomputed sentence vectors). ``words`` is how many tokens were read, as
+in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; the client has to look.
+``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied; it reads JPEG and
+PNG, no WebP and no BMP.
 """
 
 import contextlib
@@ -32,6 +34,9 @@ from kfood import schema
 from kfood.data import images
 from kfood.data.text import RecipeTokenizer
 
+WORDS = "words"
+"""Second output of what takes a recipe as text: how many of its words were read."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
@@ -39,9 +44,9 @@ class Endpoint:
 
     Attributes:
         name: under which it is exported.
-        function: dict of tensors → dict with one tensor.
+        function: dict of tensors → dict of tensors.
         inputs: name → shape and dtype, the batch axis open.
-        output: name of the tensor that it returns.
+        output: name of the tensor that the network computes; a text endpoint returns ``words`` besides.
     """
 
     name: str
@@ -217,7 +222,10 @@ def _text_endpoint(name, encoder, tokenizer):
             tokens[schema.INSTRUCTION_VECTORS] = tf.ensure_shape(
                 vectors, [None, spec.instructions, spec.instruction_vectors]
             )
-        return {"embedding": encoder(tokens, training=False)}
+        read = [
+            tf.math.count_nonzero(ids, axis=list(range(1, ids.shape.rank)), dtype=tf.int32) for ids in tokens.values()
+        ]
+        return {"embedding": encoder(tokens, training=False), WORDS: tf.add_n(read)}
 
     return Endpoint(name, encode, inputs, "embedding")
 

@@ -172,6 +172,7 @@ def build_index(
     *,
     dataset: Mapping[str, Any],
     splits: Iterable[str],
+    precision: str = "float32",
     approximate: Approximate | None = None,
     overwrite: bool = False,
     advance: Callable[[int], None] = lambda count: None,
@@ -184,6 +185,7 @@ def build_index(
         items: what to index. An item whose recipe has no word that the model reads is left out, and counted.
         dataset: ``name`` and ``fingerprint`` of where the items come from.
         splits: which of its splits.
+        precision: of the encoders that embed them, as it was asked of the bundle; queries are to be embedded likewise.
         approximate: how to pick candidates, with ``"hnsw"`` by FAISS (extra ``faiss``); None: search exactly.
         overwrite: replace ``out`` if it is an index.
         advance: called with the number of items done since the last call.
@@ -208,7 +210,7 @@ def build_index(
         description: dict[str, Any] = {
             "format": FORMAT,
             "model": encoder.model,
-            "bundle": {"path": _relative(encoder.path, out), "sha256": encoder.sha256},
+            "bundle": {"path": _relative(encoder.path, out), "sha256": encoder.sha256, "precision": precision},
             "distance": encoder.distance,
             "embedding_size": encoder.embedding_size,
             "dataset": {"name": dataset["name"], "fingerprint": dataset["fingerprint"], "splits": list(splits)},
@@ -239,6 +241,7 @@ class Index:
         self.distance: exact.Distance = description["distance"]
         self._embeddings = embeddings
         self._offsets = offsets
+        self._pickers: dict[Side, Callable[[np.ndarray, int], list[np.ndarray]]] = {}
 
     def __len__(self):
         return self.description["items"]
@@ -291,6 +294,11 @@ class Index:
         return tuple(self._embeddings)
 
     @property
+    def precision(self) -> str:
+        """Of the encoders that made it, and that its queries are for."""
+        return self.description["bundle"].get("precision", "float32")
+
+    @property
     def bundle(self) -> pathlib.Path:
         """Where the bundle was, seen from the index."""
         return self.path / self.description["bundle"]["path"]
@@ -337,8 +345,10 @@ class Index:
             raise ValueError(f"top: expected at least 1, received {top}.")
         candidates = None
         if self.description["approximate"]:
-            pick = _picker(self.path, side, self.description["approximate"]["method"], self.distance)
-            candidates = pick(query[None], top)[0]
+            if side not in self._pickers:  # a graph is read whole from disk: once
+                method = self.description["approximate"]["method"]
+                self._pickers[side] = _picker(self.path, side, method, self.distance)
+            candidates = self._pickers[side](query[None], top)[0]
         rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=candidates)
         return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
 

@@ -283,6 +283,14 @@ def test_photos_come_out_upright_rgb_jpeg(tmp_path):
         assert np.asarray(decoded)[:, :12].mean() > 240
 
 
+def test_sixteen_bits_of_grey_become_eight(tmp_path):
+    """Cut at 255 instead, all but the darkest 1/256 would be white."""
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.full((20, 30), 0x8000, np.uint16)).save(path)
+    decoded = np.asarray(Image.open(io.BytesIO(recipe1m.load_photo(path, 64))))
+    np.testing.assert_allclose(decoded, np.full((20, 30, 3), 128), atol=1)
+
+
 def test_huge_photo_is_refused_without_decoding(tmp_path, monkeypatch):
     path = tmp_path / "huge.jpg"
     path.write_bytes(with_header_size(jpeg(), 20_000, 20_000))

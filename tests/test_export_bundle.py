@@ -95,6 +95,7 @@ def test_manifest_describes_the_model_and_every_file(exported):
     errors = [*manifest["parity"]["onnx"].values(), *manifest["parity"]["saved_model"].values()]
     assert len(errors) == 13
     assert max(errors) <= 1e-4
+    assert max(error for name, error in manifest["parity"]["onnx"].items() if name.startswith("recipe")) <= 1e-5
     assert set(manifest["parity"]["runtime"]) == {"encode_image_bytes", "encode_recipe_text"}
 
 
@@ -102,12 +103,16 @@ def test_card_has_results_and_endpoints(exported):
     card = (exported[1] / "card.md").read_text()
     assert "| image_to_recipe | 3.5 ± 0.5 | 25.0 ± 12.5 % |" in card
     assert "`encode_recipe_text`" in card
+    assert 'request.inputs["ingredients"].CopyFrom(tf.make_tensor_proto(["1 leek\\nsalt"]))' in card
+    assert "The encoders are in float32 alone." in card
 
 
 def test_card_snippets_run(exported, tmp_path, monkeypatch):
     card = (exported[1] / "card.md").read_text()
     (tmp_path / "photo.jpg").write_bytes(photos()[0])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or the bundle would not be as it was exported
     (tmp_path / "BUNDLE").symlink_to(exported[1])
     snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
     assert len(snippets) == 4
@@ -118,6 +123,32 @@ def test_card_snippets_run(exported, tmp_path, monkeypatch):
     }
     for snippet in snippets:
         exec(compile(snippet, "card.md", "exec"), dict(ready))
+
+
+def test_card_grpc_requests_are_answered(exported, tmp_path, monkeypatch):
+    """By the SavedModel in place of a server."""
+    service = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+    from tensorflow_serving.apis import predict_pb2
+
+    signatures = tf.saved_model.load(str(exported[1] / "saved_model" / "1")).signatures
+    asked = []
+
+    def predict(request, timeout):
+        asked.append(request.model_spec.signature_name)
+        inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        answer = predict_pb2.PredictResponse()
+        for key, value in signatures[asked[-1]](**inputs).items():
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value.numpy()))
+        return answer
+
+    monkeypatch.setattr(service, "PredictionServiceStub", lambda channel: types.SimpleNamespace(Predict=predict))
+    (tmp_path / "photo.jpg").write_bytes(photos()[0])
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = (part.split("```")[0] for part in (exported[1] / "card.md").read_text().split("```py\n")[1:])
+    names = {}
+    exec(compile(snippet, "card.md", "exec"), names)
+    assert asked == ["encode_image_bytes", "encode_recipe_lines"]
+    assert (names["embeddings"].shape, names["words"].tolist()) == ((1, 6), [1 + 2 + 1 + 2])
 
 
 def test_runtime_encodes_raw_recipes_and_photos_as_keras(exported, bundle):
@@ -162,6 +193,7 @@ def test_saved_model_endpoints_by_keyword(exported):
         ingredients=padded([recipe["ingredients"] for recipe in RECIPES]),
         instructions=padded([recipe["instructions"] for recipe in RECIPES]),
     )["embedding"]
+    assert set(signatures["encode_image_bytes"].structured_outputs) == {"embedding"}
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     joined = {
         name: tf.constant(["\n".join(recipe[name]) for recipe in RECIPES]) for name in ("ingredients", "instructions")
@@ -171,6 +203,36 @@ def test_saved_model_endpoints_by_keyword(exported):
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     received = signatures["encode_image_bytes"](image=tf.constant(photos()))["embedding"]
     np.testing.assert_allclose(received, keras_photos(model, photos()), atol=1e-5)
+
+
+def test_saved_model_says_how_many_words_it_read(exported):
+    """As the ONNX file does: nothing read is 0, whatever the embedding; the others are counted after the cuts."""
+    _, folder, manifest = exported
+    titles, ingredients = ["", "--", "leek soup of the house"], ["", "!\n--", "salt, salt\nleek"]
+    instructions = ["", "?", "Boil."]
+    signatures = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures
+    lines = {
+        key: tf.strings.split(tf.constant(texts), "\n").to_tensor("")
+        for key, texts in (("ingredients", ingredients), ("instructions", instructions))
+    }
+    answers = [
+        signatures["encode_recipe_text"](title=tf.constant(titles), **lines),
+        signatures["encode_recipe_lines"](
+            title=tf.constant(titles), ingredients=tf.constant(ingredients), instructions=tf.constant(instructions)
+        ),
+    ]
+    for answer in answers:
+        assert answer["words"].dtype == tf.int32
+        assert answer["words"].numpy().tolist() == [0, 0, 2 + 3 + 1]
+    texts = {"title": np.array(titles, object)}
+    texts |= {key: np.array([[line.decode() for line in row] for row in lines[key].numpy()], object) for key in lines}
+    _, words = parity.onnx_run((folder / "onnx" / "recipe_text_encoder.onnx").read_bytes(), ["embedding", "words"])(
+        texts
+    )
+    assert words.tolist() == [0, 0, 6]
+    for name in ("encode_recipe_text", "encode_recipe_lines"):
+        assert manifest["endpoints"][name]["outputs"]["words"] == {"shape": [None], "dtype": "int32"}
+    assert "`words` is 0" in (folder / "card.md").read_text()
 
 
 def test_onnx_file_is_plain_and_fused(exported):
@@ -202,19 +264,26 @@ def test_names_and_vectors_instead_of_words(tmp_path):
 
 
 def test_needs_neither_tensorflow_nor_kfood(exported, tmp_path):
-    """The runtime's file alone, copied out of the package."""
-    shutil.copy(kfood_runtime.__file__, tmp_path / "runtime.py")
+    """The bundle alone, with the runtime's file that it holds, on a recipe and on photos."""
+    folder = shutil.copytree(exported[1], tmp_path / "bundle")
+    encoded = photos()
+    (tmp_path / "photo.png").write_bytes(encoded[0])
     program = f"""
 import sys
 for name in ("tensorflow", "keras", "kfood"):
     sys.modules[name] = None  # importing it fails
-import runtime
+sys.path.insert(0, {str(folder)!r})
+import json, runtime
+bundle = runtime.Bundle.open({str(folder)!r}, verify=True)
+recipes = bundle.encode_recipes({RECIPES[:1]!r})
 assert "PIL" not in sys.modules
-bundle = runtime.Bundle.open({str(exported[1])!r})
-print(bundle.encode_recipes([{{"title": "leek"}}]).shape, "PIL" in sys.modules)
+print(json.dumps([recipes.tolist(), bundle.encode_photos(["photo.png"]).tolist()]))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (["(1,", "6)", "False"], "")
+    assert done.stderr == ""
+    recipes, pictures = json.loads(done.stdout)
+    np.testing.assert_allclose(recipes, keras_recipes(exported[0], RECIPES[:1]), atol=1e-5)
+    np.testing.assert_allclose(pictures, keras_photos(exported[0], encoded[:1]), atol=1e-5)
 
 
 def test_importing_the_runtime_imports_nothing_heavy():
@@ -387,6 +456,14 @@ def test_the_gate_sees_what_only_edge_rows_show():
 def test_difference_refuses(received, relative, message):
     with pytest.raises(parity.ParityError, match=message):
         parity.difference(np.array([[0.0, 1.0]]), received, "what", relative=relative)
+
+
+def test_recipes_have_a_bound_of_their_own():
+    embedding, other = np.zeros((1, 2), np.float32), np.full((1, 2), 2e-5, np.float32)
+    cases = [parity.Case("a row", {name: embedding}, embedding) for name in ("ingredients", "image")]
+    assert parity.check_network(lambda inputs: other, cases[1:], "image encoder", relative=False) == pytest.approx(2e-5)
+    with pytest.raises(parity.ParityError, match="a row: expected a difference of at most 1e-05, received 2e-05"):
+        parity.check_network(lambda inputs: other, cases[:1], "recipe encoder", relative=False)
 
 
 def test_difference_of_a_decoder_is_relative_to_its_range():

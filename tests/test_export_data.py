@@ -1,7 +1,9 @@
 """What an export makes of a dataset's examples: precisions, warm-up requests; and the same from Node.js."""
 
 import configparser
+import functools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -16,7 +18,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from kfood.data.dataset import open_dataset
-from kfood.export import precision, runtime, serving
+from kfood.export import card, examples, precision, runtime, serving
 from kfood.export.bundle import export_bundle
 from kfood.models import load_run
 
@@ -27,7 +29,9 @@ NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
 def exported(tiny_run, kitchen, tmp_path_factory):
     """(bundle folder, manifest) of a small ACME, with examples of the kitchen."""
     out = tmp_path_factory.mktemp("export") / "bundle"
-    return out, export_bundle(load_run(tiny_run), tiny_run, out, data=open_dataset(kitchen))
+    with pytest.MonkeyPatch.context() as patch:  # its 8 test pairs are too few to judge a precision by
+        patch.setattr(examples, "read", functools.partial(examples.read, split="train"))
+        return out, export_bundle(load_run(tiny_run), tiny_run, out, data=open_dataset(kitchen))
 
 
 @pytest.mark.slow
@@ -35,7 +39,7 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
     out, manifest = exported
     recipes = [{"title": "Soup", "ingredients": ["leek"], "instructions": ["Boil the leek."]}]
     expected = runtime.Bundle.open(out).encode_recipes(recipes)
-    card = (out / "card.md").read_text()
+    text = (out / "card.md").read_text()
     for name, figures in manifest["measured"]["encoders"].items():
         reference = figures["float32"]["recall"]
         for other in precision.PRECISIONS:
@@ -47,7 +51,11 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
                 assert (out / manifest["encoders"][name]["precisions"][other]["file"]).stat().st_size == figures[other][
                     "bytes"
                 ]
-        assert f"| {name} | int8 |" in card
+        assert f"| {name} | int8 |" in text
+        assert min(figures[other]["items_per_second"] for other in ("float32", *precision.PRECISIONS)) > 0
+    assert "calibrated on 64 training items" in text
+    assert 'precision="float16"' in text
+    assert "`onnx/recipe_text_encoder.float16.onnx`" in text
     assert manifest["measured"]["encoders"]["image"]["pixels"]["top1_agreement"] >= 0.99
     assert "float16" in manifest["encoders"]["recipe"]["precisions"]
     bundle = runtime.Bundle.open(out, precision="float16")
@@ -58,34 +66,113 @@ def test_kept_precisions_are_files_that_encode(exported, kitchen):
         runtime.Bundle.open(out, precision="int4")
 
 
+CLEAN = """
+import json, sys
+sys.path += packages
+try:
+    import kfood
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("kfood can be imported here")
+import replay
+asked = replay.replay(model)
+from tensorflow.python.tools import saved_model_cli
+for name, arguments in {"": ["show", "--all"], **requests}.items():
+    sys.argv = ["saved_model_cli", arguments[0], "--dir", model, *arguments[1:]]
+    try:
+        saved_model_cli.main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
+print("\\n" + json.dumps(asked))
+"""
+"""Asks a SavedModel everything, with TensorFlow and its command line, where kfood is not installed."""
+
+
+def clean_python(program, folder, **values):
+    """Runs a program from a folder, with the installed packages but without their .pth files, so without kfood."""
+    packages = [path for path in sys.path if pathlib.Path(path).name in ("site-packages", "dist-packages")]
+    head = "".join(f"{name} = {value!r}\n" for name, value in {"packages": packages, **values}.items())
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", "-c", head + program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def request_arguments(folder, name, inputs):
+    """What saved_model_cli is asked by: strings of recipes as literals, all else (photos too) as .npy files."""
+    arguments = {"inputs": [], "input_exprs": []}
+    for key, array in inputs.items():
+        if array.dtype == object and name.endswith(("_text", "_lines")):
+            strings = np.array([text.decode() for text in array.ravel()], object).reshape(array.shape).tolist()
+            arguments["input_exprs"].append(f"{key}={strings!r}")
+        else:
+            file = folder / f"{name}.{key}.npy"
+            np.save(file, array.astype("S") if array.dtype == object else array)
+            arguments["inputs"].append(f"{key}={file}")
+    given = [f"--{option}={';'.join(values)}" for option, values in arguments.items()]
+    return ["run", "--tag_set=serve", f"--signature_def={name}", *given, f"--outdir={folder / name}", "--overwrite"]
+
+
 @pytest.mark.slow
-def test_the_saved_model_serves_without_kfood(exported, tmp_path):
-    """From a folder that has nothing but the file that asks; importing kfood or keras fails there."""
+def test_the_saved_model_serves_without_kfood(exported, kitchen, tmp_path):
+    """In a Python that has TensorFlow and cannot find kfood (keras it does have: TensorFlow imports it itself)."""
     pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving-api absent: pip install 'kfood[serving]'")
+    from google.protobuf import text_format
+    from tensorflow_serving.apis import prediction_log_pb2
+    from tensorflow_serving.config import model_server_config_pb2
+
     from kfood.export import replay
 
     shutil.copy(replay.__file__, tmp_path)
     path = exported[0] / "saved_model" / "1"
-    program = f"""
-import sys
-sys.modules["kfood"] = None
-import json, replay
-print(json.dumps(replay.replay({str(path)!r})))
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    asked = json.loads(done.stdout.splitlines()[-1])
+    file = path / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
+        for record in tf.data.TFRecordDataset(str(file))
+    ]
+    asked = {
+        log.request.model_spec.signature_name: {
+            key: tf.make_ndarray(value) for key, value in log.request.inputs.items()
+        }
+        for log in logs
+    }
     assert set(asked) == set(exported[1]["endpoints"])
-    assert max(asked.values()) < 1e-3  # of a picture's range of 255
-    config = (exported[0] / "serving" / "models.config").read_text()
-    assert 'base_path: "/models/acme"' in config
+    requests = {name: request_arguments(tmp_path, name, inputs) for name, inputs in asked.items()}
+    output = clean_python(CLEAN, tmp_path, model=str(path), requests=requests)
+    assert set(re.findall(r"signature_def\['(\w+)'\]", output)) >= set(asked)
+    differences = json.loads(output.splitlines()[-1])
+    assert set(differences) == set(asked)
+    assert max(differences.values()) < 1e-3  # of a picture's range of 255
+    bundle = runtime.Bundle.open(exported[0])
+    data = open_dataset(kitchen)
+    recipes = [
+        {"title": text["title"], "ingredients": text["ingredients"], "instructions": text["instructions"]}
+        for text, _ in zip(data.texts("train"), range(2), strict=False)
+    ]
+    for name, inputs in asked.items():
+        verb, network, *raw = name.split("_", 2)
+        received = np.load(tmp_path / name / f"{network if verb == 'decode' else 'embedding'}.npy")
+        if verb == "decode":
+            expected = bundle.decode(network, inputs["embedding"])
+        elif raw == ["bytes"]:
+            expected = bundle.encode_photos(inputs["image"].tolist(), encoder=network)
+        elif raw:
+            expected = bundle.encode_recipes(recipes, encoder=network)
+            assert np.load(tmp_path / name / "words.npy").min() > 0
+        else:
+            expected = bundle.encode(network, inputs)
+        np.testing.assert_allclose(received, expected, atol=1e-4 * max(1.0, np.ptp(expected)), err_msg=name)
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((exported[0] / "serving" / "models.config").read_text(), config)
+    (served,) = config.model_config_list.config
+    assert (served.name, served.base_path, served.model_platform) == ("acme", "/models/acme", "tensorflow")
     # A wrong answer is seen.
     damaged = shutil.copytree(path, tmp_path / "1")
     file = damaged / "assets.extra" / "tf_serving_warmup_requests"
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    (first, *_) = (record.numpy() for record in tf.data.TFRecordDataset(str(file)))
-    log = prediction_log_pb2.PredictionLog.FromString(first)
+    log = prediction_log_pb2.PredictionLog(predict_log=logs[0])
     output = log.predict_log.response.outputs["embedding"]
     output.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(output) + 0.01))
     with tf.io.TFRecordWriter(str(file)) as records:
@@ -95,27 +182,100 @@ print(json.dumps(replay.replay({str(path)!r})))
 
 
 @pytest.mark.slow
-def test_node_gives_the_same_embeddings(exported, kitchen, tmp_path):
+def test_an_index_remembers_the_precision_of_its_encoders(exported, kitchen, tmp_path, monkeypatch):
+    from kfood import search
+    from kfood.tools.main import main
+
+    out = tmp_path / "index"
+    asked = ["--data", str(kitchen), "--out", str(out), "--precision", "float16"]
+    assert main(["index", str(exported[0]), *asked]) == 0
+    index = search.Index.open(out)
+    assert index.precision == "float16"
+    photos = [open_dataset(kitchen).photo("test", number) for number in range(2)]
+    received = index.embeddings("photos")[:2]
+    precise, half = (runtime.Bundle.open(exported[0], precision=name) for name in ("float32", "float16"))
+    np.testing.assert_allclose(received, half.encode_photos(photos), atol=1e-6)
+    assert np.abs(received - precise.encode_photos(photos)).max() > 1e-6
+    opened, original = [], runtime.Bundle.open.__func__
+    monkeypatch.setattr(
+        runtime.Bundle,
+        "open",
+        classmethod(lambda cls, *given, **how: opened.append(how.get("precision")) or original(cls, *given, **how)),
+    )
+    assert main(["search", str(out), "--text", "leek soup"]) == 0
+    assert opened[-1] == "float16"
+
+
+@pytest.fixture(scope="module")
+def node(exported, tmp_path_factory):
+    """The example installed by npm: a call of it, arguments → finished process; files are read from its folder."""
     if shutil.which("npm") is None:
         pytest.skip("npm absent")
-    folder = shutil.copytree(NODE, tmp_path / "node", ignore=shutil.ignore_patterns("node_modules"))
+    folder = tmp_path_factory.mktemp("node") / "node"
+    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
     installed = subprocess.run(
         ["npm", "install", "--ignore-scripts", "--no-audit"], cwd=folder, capture_output=True, text=True
     )
     if installed.returncode:
         pytest.skip(f"onnxruntime-node cannot be installed: {installed.stderr[-200:]}")
-    photo = folder / "photo.jpg"
+
+    def call(option, file, bundle=exported[0]):
+        command = ["node", "encode.mjs", str(bundle), option, file]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    call.folder = folder
+    return call
+
+
+@pytest.mark.slow
+def test_node_gives_the_same_embeddings(exported, kitchen, node):
+    photo = node.folder / "photo.jpg"
     photo.write_bytes(open_dataset(kitchen).photo("test", 0))
-    recipe = {"title": "Leek soup 😀", "ingredients": ["2 leeks", "CAFÉ 日本 ½ cup"], "instructions": ["Boil.", "!"]}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    ragged = [
+        {"title": "Leek soup 😀", "ingredients": ["2 leeks", "CAFÉ 日本 ½ cup"], "instructions": ["Boil.", "!"]},
+        {"ingredients": ["salt", "an onion", "2 carrots"], "instructions": []},
+    ]
+    (node.folder / "recipe.json").write_text(json.dumps(ragged[0]))
+    (node.folder / "recipes.json").write_text(json.dumps(ragged))
     bundle = runtime.Bundle.open(exported[0])
     for option, file, expected in (
-        ("--image", "photo.jpg", bundle.encode_photos([photo])),
-        ("--recipe", "recipe.json", bundle.encode_recipes([recipe])),
+        ("--image", "photo.jpg", bundle.encode_photos([photo])[0]),
+        ("--recipe", "recipe.json", bundle.encode_recipes(ragged[:1])[0]),
+        ("--recipe", "recipes.json", bundle.encode_recipes(ragged)),
     ):
-        command = ["node", "encode.mjs", str(exported[0]), option, file]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-        np.testing.assert_allclose([json.loads(done.stdout)], expected, atol=1e-4)
+        done = node(option, file)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_node_says_what_is_wrong_in_a_sentence(node, tmp_path):
+    for content, message in (
+        (
+            {"title": "Soup", "ingredients": "salt"},
+            'recipe 0: expected ingredients to be a list of strings, received "sa',
+        ),
+        (
+            [{"title": "Soup"}, {"instructions": [1]}],
+            "recipe 1: expected instructions to be a list of strings, received",
+        ),
+        ({"title": 3}, "recipe 0: expected title to be a string, received 3"),
+        ({"name": "Soup"}, 'recipe 0: expected the keys title, ingredients, instructions, received "name"'),
+        (["Soup"], 'recipe 0: expected an object, received "Soup"'),
+        ([], "recipes: expected a list of at least one, received none"),
+        ([{"title": "Soup"}, {"title": "--"}], "recipe 1: expected at least one word, received none"),
+    ):
+        (node.folder / "wrong.json").write_text(json.dumps(content))
+        done = node("--recipe", "wrong.json")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        assert done.stderr.startswith(message)
+    for file, bundle, message in (
+        ("none.jpg", None, "none.jpg: expected a photo, received none that can be read"),
+        ("none.jpg", tmp_path, f"{tmp_path}: expected a bundle made by `kfood export`, found no kfood.json in it."),
+    ):
+        done = node("--image", file, *([bundle] if bundle else []))
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert done.stderr.startswith(message)
 
 
 # Parts
@@ -168,7 +328,7 @@ def test_retrieval_figures_by_hand():
 
 def test_a_point_lost_is_not_kept():
     """0.06 - 0.05 is 0.00999… in floating point, and a point."""
-    nearest = {"image_to_recipe": np.arange(3)}
+    nearest = {"image_to_recipe": np.arange(20)}
     reference, worse, better = (
         precision.Retrieval({"image_to_recipe": {"R@1": 0.0, "R@10": recall}}, nearest)
         for recall in (0.06, 0.05, 0.055)
@@ -176,6 +336,25 @@ def test_a_point_lost_is_not_kept():
     assert not precision.keeps(reference, worse)
     assert precision.keeps(reference, better)
     assert precision.keeps(worse, reference)
+
+
+def test_what_everything_passes_is_too_few_to_judge():
+    """Of ten items all are among the first ten: recall at 10 is 1, whatever was done to the embeddings."""
+    recall = {"R@1": 1.0, "R@10": 1.0}
+    few, enough = (precision.Retrieval({"a_to_b": recall}, {"a_to_b": np.arange(count)}) for count in (10, 12))
+    assert not precision.keeps(few, few)
+    assert precision.keeps(enough, enough)
+    figures = {"bytes": 2_300, "milliseconds": 1.0, "items_per_second": 1234.0, "recall": {"a_to_b": recall}}
+    measured = {
+        "dataset": "kitchen",
+        "split": "test",
+        "items": 10,
+        "calibration": 64,
+        "encoders": {"recipe": {"float32": figures, **dict.fromkeys(precision.PRECISIONS, figures | {"kept": False})}},
+    }
+    section = card._precisions({"measured": measured})
+    assert "| recipe | int8 | 2.3 kB | 1.0 | 1,234 | 100.0 % (+0.0), 100.0 % (+0.0) |" in section
+    assert section.count("**not kept**: too few items to judge") == 2
 
 
 def test_a_warmup_request_of_sentence_vectors():

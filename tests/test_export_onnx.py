@@ -32,8 +32,13 @@ def attributes(node):
 @pytest.mark.parametrize(
     ("name", "kind", "count", "both_ways"),
     # ingredients, instructions and the title through one word LSTM each, sentences in one direction; MCEN: words and
-    # rows of ingredients and of instructions, and the states of its decoder, whose own recurrence attends at each step
-    [("acme", "LSTM", 4, 3), ("r2gan", "LSTM", 4, 3), ("jne", "LSTM", 4, 3), ("mcen", "GRU", 5, 5)],
+    # rows of ingredients and of instructions, and the states of its decoder, whose own recurrence attends at each step;
+    # CCA adds word vectors up
+    [
+        *((name, "LSTM", 4, 3) for name in ("acme", "r2gan", "jne", "adamine", "two_tower")),
+        ("mcen", "GRU", 5, 5),
+        ("cca", "LSTM", 0, 0),
+    ],
 )
 def test_recipe_encoders_hold_one_node_a_recurrence(tiny_spec, name, kind, count, both_ways):
     model = make(name, tiny_spec, compiled=False)
@@ -59,8 +64,15 @@ def test_recipe_encoders_hold_one_node_a_recurrence(tiny_spec, name, kind, count
         np.testing.assert_array_equal(case.expected, expected.expected)
 
 
-@pytest.mark.parametrize("layer", [FinalStates(5), FinalStates(5, bidirectional=False), HiddenStates(6)])
-def test_every_length_gives_what_keras_gives(rng, layer):
+RECURRENT = [
+    lambda: FinalStates(5),
+    lambda: FinalStates(5, bidirectional=False),
+    lambda: HiddenStates(6),
+]
+
+
+def recurrent_network(rng, layer):
+    """(endpoint, network) of a recurrence of sequences of 4 steps."""
     x, lengths = keras.Input((4, 3), name="x"), keras.Input((), dtype="int32", name="lengths")
     network = keras.Model({"x": x, "lengths": lengths}, layer(x, lengths))
     for weight in network.weights:
@@ -69,7 +81,12 @@ def test_every_length_gives_what_keras_gives(rng, layer):
         "x": tf.TensorSpec([None, 4, 3], tf.float32, "x"),
         "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
     }
-    endpoint = Endpoint("encode_x", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding")
+    return Endpoint("encode_x", lambda inputs: {"embedding": network(inputs)}, inputs, "embedding"), network
+
+
+@pytest.mark.parametrize("make_layer", RECURRENT)
+def test_every_length_gives_what_keras_gives(rng, make_layer):
+    endpoint, network = recurrent_network(rng, make_layer())
     proto, nodes = fused(endpoint, [network])
     assert len(nodes["LSTM"] + nodes["GRU"]) == 1
     batch = {"x": rng.normal(size=(5, 4, 3)).astype(np.float32), "lengths": np.array([0, 1, 4, 2, 3], np.int32)}
@@ -81,3 +98,31 @@ def test_every_length_gives_what_keras_gives(rng, layer):
         "lengths": batch["lengths"],
     }
     np.testing.assert_array_equal(run(changed), run(batch))  # what stands in the padding does not matter
+
+
+@pytest.mark.parametrize("make_layer", RECURRENT)
+def test_sequences_without_a_step_are_zeros_wherever_they_stand(rng, make_layer):
+    """Only sequences with a step are computed; the first always is, for a node takes no batch of none."""
+    endpoint, network = recurrent_network(rng, make_layer())
+    run = parity.onnx_run(fused(endpoint, [network])[0])
+    for lengths in ([0, 3, 0, 4], [3, 0, 0], [0, 0, 0], [0], [1], [4]):
+        batch = {
+            "x": rng.normal(size=(len(lengths), 4, 3)).astype(np.float32),
+            "lengths": np.array(lengths, np.int32),
+        }
+        (case,) = parity.cases(endpoint, [(str(lengths), batch)])
+        received = run(batch)
+        np.testing.assert_allclose(received, case.expected, atol=1e-6, err_msg=case.what)
+        assert not received[batch["lengths"] == 0].any()
+
+
+@pytest.mark.parametrize("make_layer", RECURRENT)
+def test_no_sequence_at_all_is_refused(rng, make_layer):
+    """onnxruntime's recurrent nodes end the process on a batch of 0: it must not come so far."""
+    endpoint, network = recurrent_network(rng, make_layer())
+    run = parity.onnx_run(fused(endpoint, [network])[0])
+    nothing = {"x": np.zeros((0, 4, 3), np.float32), "lengths": np.zeros(0, np.int32)}
+    with pytest.raises(parity.ParityError, match="onnxruntime cannot run the converted model"):
+        run(nothing)
+    some = {"x": np.ones((2, 4, 3), np.float32), "lengths": np.array([1, 4], np.int32)}
+    assert np.isfinite(run(some)).all()  # and the session lives

@@ -8,10 +8,11 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from export_model import INGREDIENTS, WORDS, make_spec
+from PIL import Image
 
 from kfood import schema
 from kfood.data import images, text
-from kfood.export import raw_inputs
+from kfood.export import raw_inputs, runtime
 
 
 def session(model):
@@ -142,12 +143,33 @@ def test_picture_is_the_one_of_training(rng, height, width, size, whole):
     np.testing.assert_allclose(received, expected, atol=0.01)
 
 
+def variants(path, number):
+    """A real photo as it is, cut to a strip either way, reduced, and every fourth enlarged up to sevenfold."""
+    stored = images.decode_image(path.read_bytes()).numpy()
+    yield stored
+    yield stored[number % 60 : 2 * number % 60 + 60 + number]
+    yield stored[:, number % 50 : number % 50 + 70 + number]
+    yield np.asarray(Image.fromarray(stored).resize((40 + number, 33 + 2 * number)))
+    if number % 4 == 0:
+        times = 2 + number % 5
+        sides = [times * side + number for side in (stored.shape[1], stored.shape[0])]
+        yield np.asarray(Image.fromarray(stored).resize(sides, Image.Resampling.BICUBIC))
+
+
 @pytest.mark.parametrize("size", [96, 224])
-def test_real_photos_are_what_they_are_in_training(shared, size):
-    paths = sorted((shared / "data" / "recipes" / "images" / "test").rglob("*.jpg"))[:20]
-    assert paths
-    run = session(raw_inputs.pixels_picture(size, schema.resized_short_side(size)))
-    for path in paths:
-        pixels = images.decode_image(path.read_bytes())
-        (received,) = run.run(None, {"image": pixels.numpy()[None]})
-        np.testing.assert_allclose(received[0], images.evaluation_transform(pixels, size), atol=0.01)
+def test_real_photos_of_many_sizes_are_within_the_stated_bound(shared, size):
+    """Of the graph and of the runtime, whose arithmetic is the same."""
+    paths = sorted((shared / "data" / "recipes" / "images").rglob("*.jpg"))[::13][:100]
+    assert len(paths) == 100
+    short_side = schema.resized_short_side(size)
+    run = session(raw_inputs.pixels_picture(size, short_side))
+    sizes = set()
+    for number, path in enumerate(paths):
+        for pixels in variants(path, number):
+            sizes.add(pixels.shape)
+            expected = images.evaluation_transform(pixels, size).numpy()
+            (received,) = run.run(None, {"image": pixels[None]})
+            np.testing.assert_allclose(received[0], expected, rtol=0, atol=raw_inputs.PICTURE_BOUND)
+            received = runtime.evaluation_transform(pixels, size, short_side)
+            np.testing.assert_allclose(received, expected, rtol=0, atol=raw_inputs.PICTURE_BOUND)
+    assert len(sizes) > 200

@@ -129,6 +129,20 @@ def test_photos_of_every_kind_are_rgb(tmp_path):
     assert runtime.decode_photo(str(grey)).shape == (9, 7, 3)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_sixteen_bits_of_grey_are_eight_as_in_training(orientation):
+    pixels = np.array([[0, 255, 256, 513], [32767, 32768, 65279, 65535]], np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG", exif=exif)
+    stored = images.decode_image(encoded.getvalue()).numpy()  # which leaves it as it lies
+    assert stored[..., 0].tolist() == [[0, 0, 1, 2], [127, 128, 254, 255]]
+    received = runtime.decode_photo(encoded.getvalue())
+    np.testing.assert_array_equal(received, stored if orientation == 1 else np.rot90(stored, -1))
+    assert received.dtype == np.uint8
+
+
 def test_photos_are_turned_upright():
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, :8] = 255  # white on the left
@@ -167,6 +181,32 @@ def test_a_huge_photo_is_refused_from_its_header(tmp_path, side):
     path.write_bytes(whole)
     with pytest.raises(ValueError, match=r"huge\.png: expected at most 64,000,000 pixels, received"):
         runtime.decode_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda bundle: bundle.encode_photos("x.jpg"), "photos: expected a list, received str; put it in a list"),
+        (lambda bundle: bundle.encode_photos(b"\xff\xd8"), "photos: expected a list, received bytes"),
+        (lambda bundle: bundle.encode_photos(None), "photos: expected a list, received NoneType"),
+        (lambda bundle: bundle.encode_photos([None]), "expected a path, or an encoded photo as bytes, received None"),
+        (lambda bundle: bundle.encode_recipes({"title": "soup"}), "recipes: expected a list, received dict; put it in"),
+        (lambda bundle: bundle.encode_recipes("soup"), "recipes: expected a list, received str"),
+        (lambda bundle: bundle.distances(np.zeros((1, 6)), np.zeros((2, 5))), r"gallery: expected \[n, 6\], received"),
+        (lambda bundle: bundle.distances(np.zeros(6), np.zeros((2, 6))), r"queries: expected \[n, 6\], received \[6\]"),
+        (
+            lambda bundle: runtime.Bundle.open(bundle.path, providers="CPUExecutionProvider"),
+            r"providers: expected a list of names, received 'CPU.*'; write \['CPUExecutionProvider'\]",
+        ),
+        (
+            lambda bundle: runtime.Bundle.open(bundle.path, threads=True),
+            "threads: expected 0 or a positive integer, received True",
+        ),
+    ],
+)
+def test_one_in_place_of_many_is_said(bundle, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(bundle)
 
 
 # Distances

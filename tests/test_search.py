@@ -141,6 +141,25 @@ def test_codes_pick_what_lies_near(rng, tmp_path, method, monkeypatch):
         assert np.isin(nearest, picked).mean() > {"int8": 0.95, "binary": 0.6}[method]
 
 
+@pytest.mark.parametrize("method", ["hnsw", "int8", "binary"])
+def test_an_index_opens_what_it_picks_with_once_a_side(rng, tmp_path, monkeypatch, method):
+    if method == "hnsw":
+        pytest.importorskip("faiss")
+    # Binary codes of 4 dimensions are 16: enough candidates, or nothing would be near.
+    monkeypatch.setitem(search._CANDIDATES, "binary", (20, 300))
+    build(tmp_path / "index", rng.uniform(size=(400, 3)), Encoder(), approximate=method)
+    opened, picker = [], search._picker
+    monkeypatch.setattr(search, "_picker", lambda path, side, *rest: opened.append(side) or picker(path, side, *rest))
+    index = search.Index.open(tmp_path / "index")
+    gallery = index.embeddings("photos")
+    for query in gallery[::50]:
+        found = [result.distance for result in index.search(query, "photos", 3)]
+        assert found == pytest.approx(np.sort(brute_force(query, gallery, "euclidean"))[:3].tolist(), abs=0.05)
+        assert found[0] == pytest.approx(0, abs=1e-9)
+    index.search(gallery[0], "recipes", 3)
+    assert opened == ["photos", "recipes"]
+
+
 def test_unknown_ways_are_refused(tmp_path):
     with pytest.raises(ValueError, match="approximate: expected one of hnsw, int8, binary, received 'pq'"):
         build(tmp_path / "index", approximate="pq")

@@ -33,6 +33,8 @@ class Index:
     approximate: Literal["hnsw", "int8", "binary"] | None = None
     """For galleries of millions: pick candidates with FAISS's HNSW graph (extra `faiss`), or by codes of a quarter or a
     32nd of the size, and compare those exactly; what it finds of the exact answer is printed."""
+    precision: Literal["float32", "int8", "float16"] = "float32"
+    """Of the encoders, where the bundle has them in another (`kfood export --data`); queries then are too."""
     threads: int = 0
     """Threads of onnxruntime; 0 lets it choose."""
     overwrite: bool = False
@@ -54,7 +56,7 @@ def run(args: Index) -> None:
     from kfood.export.runtime import Bundle
     from kfood.search import build_index
 
-    bundle = Bundle.open(args.bundle, threads=args.threads)
+    bundle = Bundle.open(args.bundle, threads=args.threads, precision=args.precision)
     kinds: Any = {"recipe": "recipes", "trajectory": "trajectories"}
     kind: Any = next((kinds[name] for name in bundle.encoders if name in kinds), "labelled")
     dataset: Any = open_dataset(args.data, kind)
@@ -73,6 +75,7 @@ def run(args: Index) -> None:
             contents[kind](),
             dataset={"name": dataset.name, "fingerprint": dataset.fingerprint},
             splits=splits,
+            precision=args.precision,
             approximate=args.approximate,
             overwrite=args.overwrite,
             advance=lambda count: progress.advance(task, count),

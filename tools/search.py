@@ -90,6 +90,8 @@ def run(args: Search) -> "list[Result]":
         raise FileNotFoundError(f"{path}: expected the bundle that made {args.index}; if it was moved, give --bundle.")
     bundle = Bundle.open(path)
     index.check_bundle(bundle)
+    if index.precision != "float32":
+        bundle = Bundle.open(path, precision=index.precision)
     if (args.recipe or args.text is not None) and "recipes" not in index.sides:
         raise ValueError(f"expected --image, for {args.index} holds no recipes and its model reads no text.")
     if args.trajectory and "trajectories" not in index.sides:

@@ -4,7 +4,8 @@
 //   node encode.mjs BUNDLE --image soup.jpg
 //   node encode.mjs BUNDLE --recipe soup.json     {"title": "…", "ingredients": ["…"], "instructions": ["…"]}
 //
-// Prints one embedding as JSON. The same two functions serve an application.
+// Prints one embedding as JSON, an array of them for a file that holds a list of recipes. What is wrong is said in one
+// sentence, exit code 1. The same two functions serve an application.
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
@@ -14,7 +15,10 @@ import sharp from "sharp";
 
 /** Opens a bundle: its description, and a way to load its encoders. */
 export async function openBundle(folder) {
-  const manifest = JSON.parse(await readFile(path.join(folder, "kfood.json"), "utf8"));
+  const description = await readFile(path.join(folder, "kfood.json"), "utf8").catch(() => {
+    throw new Error(`${folder}: expected a bundle made by \`kfood export\`, found no kfood.json in it.`);
+  });
+  const manifest = JSON.parse(description);
   if (manifest.format !== 3) throw new Error(`${folder}: expected a bundle of format 3, received ${manifest.format}.`);
   const sessions = {};
   const session = (name) => {
@@ -30,13 +34,40 @@ export async function encodePhoto(bundle, photo) {
   // Upright, and RGB whatever it was; resizing and normalisation are in the graph.
   // Colour profiles are not applied, as they were not in training.
   const { data, info } = await sharp(photo, { ignoreIcc: true }).rotate().toColourspace("srgb").removeAlpha().raw()
-    .toBuffer({ resolveWithObject: true });
+    .toBuffer({ resolveWithObject: true })
+    .catch((error) => {
+      const what = typeof photo === "string" ? photo : `photo of ${photo?.length} bytes`;
+      throw new Error(`${what}: expected a photo, received none that can be read (${error.message}).`);
+    });
   const image = new ort.Tensor("uint8", new Uint8Array(data), [1, info.height, info.width, 3]);
   return (await (await bundle.session("image")).run({ image })).embedding.data;
 }
 
-/** Recipes {title, ingredients, instructions} → Float32Array each, their embeddings. */
+const KEYS = ["title", "ingredients", "instructions"];
+
+/** Throws unless a recipe is an object of a string and two lists of strings, any of them missing. */
+function check(recipe, number) {
+  const refuse = (expected, received) => {
+    throw new Error(`recipe ${number}: expected ${expected}, received ${JSON.stringify(received)}.`);
+  };
+  if (recipe === null || typeof recipe !== "object" || Array.isArray(recipe)) refuse("an object", recipe);
+  const unknown = Object.keys(recipe).filter((key) => !KEYS.includes(key));
+  if (unknown.length) refuse(`the keys ${KEYS.join(", ")}`, unknown.join(", "));
+  const { title = "", ingredients = [], instructions = [] } = recipe;
+  if (typeof title !== "string") refuse("title to be a string", title);
+  for (const [key, lines] of Object.entries({ ingredients, instructions })) {
+    if (!Array.isArray(lines) || lines.some((line) => typeof line !== "string")) {
+      refuse(`${key} to be a list of strings`, lines);
+    }
+  }
+}
+
+/** Recipes [{title, ingredients, instructions}, …], at least one → Float32Array each, their embeddings. */
 export async function encodeRecipes(bundle, recipes) {
+  if (!Array.isArray(recipes) || !recipes.length) {
+    throw new Error("recipes: expected a list of at least one, received none.");
+  }
+  recipes.forEach(check);
   const n = recipes.length;
   // NUL and lone surrogates, which a C string and UTF-8 cannot hold, separate words.
   const clean = (text) => text.toWellFormed().replaceAll("\0", " ");
@@ -62,9 +93,17 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     console.error("usage: node encode.mjs BUNDLE --image PHOTO | --recipe FILE.json");
     process.exit(2);
   }
-  const bundle = await openBundle(folder);
-  const embedding = option === "--image"
-    ? await encodePhoto(bundle, file)
-    : (await encodeRecipes(bundle, [JSON.parse(await readFile(file, "utf8"))]))[0];
-  console.log(JSON.stringify(Array.from(embedding)));
+  try {
+    const bundle = await openBundle(folder);
+    if (option === "--image") {
+      console.log(JSON.stringify(Array.from(await encodePhoto(bundle, file))));
+    } else {
+      const given = JSON.parse(await readFile(file, "utf8"));
+      const found = (await encodeRecipes(bundle, Array.isArray(given) ? given : [given])).map((row) => Array.from(row));
+      console.log(JSON.stringify(Array.isArray(given) ? found : found[0]));
+    }
+  } catch (error) {
+    console.error(error.message);
+    process.exit(1);
+  }
 }

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ijson
+import numpy as np
 from PIL import Image, ImageOps
 
 from kfood.data import pickles
@@ -305,7 +306,10 @@ def load_photo(photo: str | os.PathLike | bytes, short_side: int) -> bytes:
                 data = photo if isinstance(photo, bytes) else pathlib.Path(photo).read_bytes()
                 if data.endswith(b"\xff\xd9"):  # the end marker: nothing foreign is appended
                     return data
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit grey, which convert() would cut at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            upright = upright.convert("RGB")
     except PhotoError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
