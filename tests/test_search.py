@@ -450,7 +450,7 @@ def test_index_command(dataset, tmp_path, monkeypatch, capsys):
     bundle = FakeBundle()
     bundle.spec["ingredient_unit"] = "word"
     bundle.encode_recipes = lambda recipes: np.ones((len(recipes), DIM), np.float32)
-    monkeypatch.setattr(runtime.Bundle, "open", lambda path, threads: bundle)
+    monkeypatch.setattr(runtime.Bundle, "open", lambda path, threads, precision: bundle)
     tool.main(
         [str(tmp_path / "bundle"), "--data", str(dataset.path), "--out", str(tmp_path / "index"), "--split", "all"]
     )
