@@ -71,7 +71,7 @@ def test_alpha_pushes_apart_positives_of_a_share_of_tuples(batch):
 
 
 def test_boundary_starts_by_the_form_of_gao():
-    """β at the start, and its own slow optimizer beside that of proxies."""
+    """β at the start, and its own optimizer."""
     for overrides, expected in (
         (("gao=",), 1.2),
         (("gao=as_released",), 1.2),
@@ -80,9 +80,8 @@ def test_boundary_starts_by_the_form_of_gao():
     ):
         model = make("margin", *overrides)
         np.testing.assert_allclose(model.learnt.value, np.full(5, expected), rtol=1e-6)
-        assert model.phases[0].optimizer == model.config.boundary_optimizer
-        assert model.config.boundary_optimizer.learning_rate == 5e-4
-    assert make("proxy_nca").phases[0].optimizer == make("proxy_nca").config.learnt_optimizer
+        assert model.phases[0].optimizer == model.config.learnt_optimizer
+    assert presets.published().model.learnt_optimizer.learning_rate == 5e-4  # as released
 
 
 def test_released_classifier_is_a_softmax_of_cosines(batch):

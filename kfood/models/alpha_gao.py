@@ -83,8 +83,7 @@ class AlphaGAOConfig:
             module.
         centres: vectors of each class, for ``soft_triple``.
         optimizer: Adam with weight decay (section 4.3).
-        boundary_optimizer: of β (released code: 5e-4).
-        learnt_optimizer: of L_d's proxies and centres.
+        learnt_optimizer: of L_d's β (released code: 5e-4), proxies or centres.
     """
 
     image_encoder: ImageEncoderConfig = ImageEncoderConfig(backbone="deit_small", weights="")
@@ -101,7 +100,6 @@ class AlphaGAOConfig:
     classification: Literal["softmax", "normalised_softmax"] = "softmax"
     centres: int = 10
     optimizer: OptimizerConfig = OptimizerConfig(1e-6, weight_decay=4e-4)
-    boundary_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
     learnt_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
 
     def __post_init__(self):
@@ -150,9 +148,7 @@ class AlphaGAO(RetrievalModel):
             self.learnt = learnt_layer(config, spec.classes)
             if self.learnt is not None:
                 self.learnt.build((None, config.embedding_size))
-                slow = isinstance(self.learnt, metric_learning.Boundaries)
-                optimizer = config.boundary_optimizer if slow else config.learnt_optimizer
-                phases.append(Phase("learnt", dict(weights), (self.learnt,), optimizer, together=True))
+                phases.append(Phase("learnt", dict(weights), (self.learnt,), config.learnt_optimizer, together=True))
             self.metric_loss = metric_loss(config, self.learnt, self.random)
         if config.metric_weight < 1:
             weights["classification"] = 1.0 - config.metric_weight
