@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kfood import search
+from kfood.search import building, candidates, exact
 
 DIM = 4
 
@@ -70,7 +71,7 @@ def build(out, colours=COLOURS, encoder=None, **options):
 @pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
 @pytest.mark.parametrize("kind", ["far apart", "close together", "many equal", "with zeros"])
 def test_nearest_is_exact(rng, monkeypatch, distance, kind):
-    monkeypatch.setattr(search, "_BLOCK", 64)  # several blocks, the last one partial
+    monkeypatch.setattr(exact, "BLOCK", 64)  # several blocks, the last one partial
     gallery = rng.normal(size=(300, 16)).astype(np.float32)
     if kind == "close together":
         gallery = (100 + 1e-4 * gallery).astype(np.float32)  # float32 products cannot tell them apart
@@ -125,16 +126,17 @@ def test_candidates_hold_nearly_all(rng, tmp_path, distance, method):
 @pytest.mark.parametrize("method", ["int8", "binary"])
 def test_codes_pick_what_lies_near(rng, tmp_path, method, monkeypatch):
     """A hundred candidates of four thousand, in several blocks: a wrong code or row finds a fortieth."""
-    monkeypatch.setitem(search._CANDIDATES, method, (1, 100))
-    monkeypatch.setattr(search, "_BLOCK", 512)
+    engine = candidates.ENGINES[method]
+    monkeypatch.setattr(engine, "CANDIDATES", (1, 100))
+    monkeypatch.setattr(exact, "BLOCK", 512)
     # Of few dimensions in many, or all would be about equally far.
     gallery = (rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 61)) * np.linspace(0.2, 2, 61) + 3).astype(np.float32)
     np.save(tmp_path / "photos.npy", gallery)
-    search._write_codes(tmp_path, "photos", method, gallery, "euclidean")
+    engine.write(tmp_path, "photos", gallery, "euclidean")
     codes = np.load(tmp_path / "photos.codes.npy")
     assert (codes.dtype, codes.shape) == {"int8": (np.int8, (4000, 61)), "binary": (np.uint8, (4000, 8))}[method]
     queries = gallery[[7, 3999]] + rng.normal(size=(2, 61)).astype(np.float32) * 0.01
-    for query, picked in zip(queries, search._picker(tmp_path, "photos", method, "euclidean")(queries, 5), strict=True):
+    for query, picked in zip(queries, engine.picker(tmp_path, "photos", "euclidean")(queries, 5), strict=True):
         assert len(np.unique(picked)) == 100
         nearest = np.argsort(np.linalg.norm(gallery - query, axis=1))[:10]
         assert nearest[0] in picked
@@ -146,10 +148,11 @@ def test_an_index_opens_what_it_picks_with_once_a_side(rng, tmp_path, monkeypatc
     if method == "hnsw":
         pytest.importorskip("faiss")
     # Binary codes of 4 dimensions are 16: enough candidates, or nothing would be near.
-    monkeypatch.setitem(search._CANDIDATES, "binary", (20, 300))
+    monkeypatch.setattr(candidates.ENGINES["binary"], "CANDIDATES", (20, 300))
     build(tmp_path / "index", rng.uniform(size=(400, 3)), Encoder(), approximate=method)
-    opened, picker = [], search._picker
-    monkeypatch.setattr(search, "_picker", lambda path, side, *rest: opened.append(side) or picker(path, side, *rest))
+    opened, engine = [], candidates.ENGINES[method]
+    picker = engine.picker
+    monkeypatch.setattr(engine, "picker", lambda path, side, *rest: opened.append(side) or picker(path, side, *rest))
     index = search.Index.open(tmp_path / "index")
     gallery = index.embeddings("photos")
     for query in gallery[::50]:
@@ -188,7 +191,7 @@ def test_photos_and_recipes_are_two_galleries(tmp_path):
 
 
 def test_a_recipe_without_words_is_left_out_and_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "BATCH", 2)
+    monkeypatch.setattr(building, "BATCH", 2)
     items = list(make_items(COLOURS))
     items[1] = dataclasses.replace(items[1], recipe={"title": ""})
     done = []

@@ -1,0 +1,73 @@
+"""The rows of a gallery nearest to a query, exactly, in bounded memory."""
+
+import numpy as np
+
+from kfood.evaluation import metrics
+from kfood.evaluation.exact import Distance
+
+BLOCK = 16_384
+"""Rows compared at once."""
+
+
+def nearest(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    *,
+    distance: Distance,
+    top: int,
+    candidates: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a gallery nearest to a query, exactly, in bounded memory.
+
+    A float32 product finds the rows that can be among the nearest, with room for all its rounding; those are compared
+    in float64.
+
+    Args:
+        query: float32 [dim].
+        gallery: float32 [n, dim]; may be mapped from disk.
+        distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+        top: rows wanted; all if there are fewer.
+        candidates: rows to choose from; all by default.
+
+    Returns:
+        Rows, int64 [top], nearest first (ties by row), and their distances, float64 [top]; small = near.
+    """
+    if candidates is None:
+        candidates = _candidates(query, gallery, distance, top)
+    candidates = np.sort(candidates)
+    kept = np.zeros(0, np.int64)
+    for start in range(0, len(candidates), BLOCK):  # candidates are many where the gallery has collapsed to a point
+        rows = np.concatenate([kept, candidates[start : start + BLOCK]])
+        order, values = metrics.nearest(query, gallery[rows], distance=distance, k=top)
+        kept = np.sort(rows[order]) if start + BLOCK < len(candidates) else rows[order]
+    return kept, {"euclidean": values, "cosine": 1 - values, "dot": -values}[distance]
+
+
+def block_scores(query, gallery, distance):
+    """float32 [n] for one block, in the order of the distance: squared Euclidean distance, minus cosine, minus dot."""
+    products = gallery @ query
+    if distance == "dot":
+        return -products
+    squares = np.einsum("nd,nd->n", gallery, gallery)
+    if distance == "cosine":
+        norms = np.sqrt(squares) * np.linalg.norm(query)
+        return -np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return squares - 2 * products + query @ query
+
+
+def _candidates(query, gallery, distance, top):
+    """Every row that can be among the ``top`` nearest, whatever float32 has rounded away."""
+    scores = np.empty(len(gallery), np.float32)
+    largest = 0.0
+    for start in range(0, len(gallery), BLOCK):
+        block = np.asarray(gallery[start : start + BLOCK])
+        scores[start : start + BLOCK] = block_scores(query, block, distance)
+        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    if top >= len(gallery):
+        return np.arange(len(gallery))
+    # A sum of dim products is off by at most dim * 2^-24 of the sum of their sizes.
+    width = gallery.shape[1]
+    scale = 1.0 if distance == "cosine" else width * (largest + float(np.abs(query).max(initial=0.0))) ** 2
+    slack = 4 * (width + 4) * 2.0**-24 * scale
+    threshold = np.partition(scores, top - 1)[top - 1]
+    return np.flatnonzero(scores <= threshold + 2 * slack)

@@ -1,0 +1,185 @@
+"""An index on disk: opened, checked, searched."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from kfood.evaluation.exact import Distance
+from kfood.search import candidates
+from kfood.search.exact import nearest
+from kfood.search.items import SIDES, Encoder, Side
+
+FORMAT = 2
+"""Version of the folder's layout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One thing found.
+
+    Attributes:
+        row: of the index.
+        rank: from 1.
+        distance: to the query; small = near. Euclidean distance, one minus the cosine, or minus the dot product.
+        id: of the recipe.
+        title: of the recipe.
+        ingredients: lines as written.
+        instructions: sentences.
+        thumbnail: JPEG bytes of the photo, reduced.
+    """
+
+    row: int
+    rank: int
+    distance: float
+    id: str
+    title: str
+    ingredients: list[str]
+    instructions: list[str]
+    thumbnail: bytes
+
+
+class Index:
+    """An index on disk; open one with :meth:`Index.open`.
+
+    Attributes:
+        path: the folder.
+        description: content of ``index.json``.
+        distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+    """
+
+    def __init__(self, path, description, embeddings, offsets):
+        self.path = path
+        self.description = description
+        self.distance: Distance = description["distance"]
+        self._embeddings = embeddings
+        self._offsets = offsets
+        self._pickers: dict[Side, Callable[[np.ndarray, int], list[np.ndarray]]] = {}
+
+    def __len__(self):
+        return self.description["items"]
+
+    @classmethod
+    def open(cls, path: str | pathlib.Path) -> "Index":
+        """Open an index made by ``kfood index``.
+
+        Raises:
+            FileNotFoundError: no index there, or one of its files is missing.
+            ValueError: an index of another format, or a damaged one.
+        """
+        path = pathlib.Path(path)
+        file = path / "index.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"{path}: expected an index made by `kfood index`, found no index.json in it.")
+        try:
+            description = json.loads(file.read_text(encoding="utf-8"))
+            received = description["format"]
+            shape = (description["items"], description["embedding_size"])
+            sides = [side for side in SIDES if side in description.get("sides", SIDES)]
+            needed = [*(f"{side}.npy" for side in sides), "items.jsonl", "thumbnails.bin", "offsets.npy"]
+            if description["approximate"]:
+                needed += [
+                    f"{side}.{end}"
+                    for side in sides
+                    for end in candidates.ENGINES[description["approximate"]["method"]].ENDINGS
+                ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
+        if received != FORMAT:
+            raise ValueError(f"{file}: expected an index of format {FORMAT}, received format {received!r}.")
+        for name in needed:
+            if not (path / name).is_file():
+                raise FileNotFoundError(f"{path}: expected the file {name}, but it is missing.")
+        try:
+            embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in sides}
+            offsets = np.load(path / "offsets.npy")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path}: expected whole .npy files, received a damaged one ({error}).") from error
+        for side, array in embeddings.items():
+            if array.shape != shape:
+                raise ValueError(f"{path / side}.npy: expected shape {list(shape)}, received {list(array.shape)}.")
+        sizes = [(path / name).stat().st_size for name in ("items.jsonl", "thumbnails.bin")]
+        if offsets.shape != (2, shape[0] + 1) or list(offsets[:, -1]) != sizes:
+            raise ValueError(
+                f"{path}: expected items.jsonl and thumbnails.bin to end where offsets.npy says; it is damaged."
+            )
+        return cls(path, description, embeddings, offsets)
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """What can be searched: photos, and recipes where there are any."""
+        return tuple(self._embeddings)
+
+    @property
+    def precision(self) -> str:
+        """Of the encoders that made it, and that its queries are for."""
+        return self.description["bundle"].get("precision", "float32")
+
+    @property
+    def bundle(self) -> pathlib.Path:
+        """Where the bundle was, seen from the index."""
+        return self.path / self.description["bundle"]["path"]
+
+    def check_bundle(self, bundle: Encoder) -> None:
+        """Refuse a bundle that did not make this index.
+
+        Raises:
+            ValueError: embeddings of different bundles cannot be compared.
+        """
+        expected = self.description["bundle"]["sha256"]
+        if bundle.sha256 != expected:
+            raise ValueError(
+                f"{self.path}: expected the bundle that made the index ({self.description['model']}, "
+                f"sha256 {expected[:12]}…), received {bundle.path} ({bundle.model}, {bundle.sha256[:12]}…); "
+                "index again with this bundle."
+            )
+
+    def embeddings(self, side: Side) -> np.ndarray:
+        """float32 [items, dim] of the photos or of the recipes, mapped from disk."""
+        if side not in self._embeddings:
+            raise ValueError(f"side: expected one of {', '.join(self._embeddings)}, received {side!r}.")
+        return self._embeddings[side]
+
+    def search(self, query: np.ndarray, side: Side, top: int = 5) -> list[Result]:
+        """The items whose photos, or whose recipes, are nearest to a query.
+
+        Args:
+            query: float [dim], an embedding by the index's bundle.
+            side: what to compare it with.
+            top: items wanted; all if there are fewer.
+
+        Returns:
+            Nearest first, equal distances in the order of the index. Exact, unless the index is approximate.
+
+        Raises:
+            ValueError: ``top`` below 1, an unknown side, or a query of another width.
+        """
+        gallery = self.embeddings(side)
+        query = np.asarray(query, np.float32)
+        if query.shape != gallery.shape[1:]:
+            raise ValueError(f"query: expected [{gallery.shape[1]}], received {list(query.shape)}.")
+        if top < 1:
+            raise ValueError(f"top: expected at least 1, received {top}.")
+        rows = None
+        if self.description["approximate"]:
+            if side not in self._pickers:  # a graph is read whole from disk: once
+                method = self.description["approximate"]["method"]
+                self._pickers[side] = candidates.ENGINES[method].picker(self.path, side, self.distance)
+            rows = self._pickers[side](query[None], top)[0]
+        rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=rows)
+        return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
+
+    def _result(self, rank, row, distance):
+        line, thumbnail = (
+            _read(self.path / name, *offsets[row : row + 2])
+            for name, offsets in zip(("items.jsonl", "thumbnails.bin"), self._offsets, strict=True)
+        )
+        return Result(row=int(row), rank=rank, distance=float(distance), **json.loads(line), thumbnail=thumbnail)
+
+
+def _read(path, start, end):
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(end - start)
