@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -78,7 +79,11 @@ def test_geojson_and_gpx_give_the_same_track(tmp_path):
 BAD = {
     "not finite": ("1 1 nan 0\n", "a.txt:1"),
     "not as many numbers as the rows before": ("1 1 0 0\n2 1 0\n3 1 0 0\n", "a.txt:2"),
-    "not a row of 2 to 4 numbers": ("frame ped x y\n", "a.txt:1"),
+    "not a row of 2, 3, 4 or 8 numbers": ("1 2 3 4 5\n", "a.txt:1"),
+    "not a row of numbers": ("1 1 0 0\n1 1 0 O\n2 1 0 0\n", "a.txt:2"),
+    "no row of numbers": ("frame ped x y\n", "a.txt"),
+    "first row names no columns of a track (frame, id, x, y), or one twice": ("lon,lat\n1,2\n3,4\n", "a.txt:1: lon"),
+    "first row names no columns x and y": ("t,x\n1,2\n3,4\n", "a.txt:1: t x"),
     "empty file": ("", "a.txt"),
     "repeated timestamp": ("1 1 0 0\n1 1 0 1\n", "a/1 at 1"),
     "timestamp before the last": ("5 1 0 0\n1 1 0 1\n", "a/1 at 1"),
@@ -108,6 +113,170 @@ def test_an_empty_field_is_a_missing_number(tmp_path):
     found = Tracks(tmp_path)
     assert [(point.time, point.x, point.y) for point in found.points()] == [(1, 3, 4), (4, 3, 5)]
     assert found.dropped.by_reason["not finite"] == {"count": 2, "first": ["a.csv:2", "a.csv:3"]}
+
+
+SAME_WALK = {
+    "plain": "0 1 0 0\n6 1 0.5 -1.25\n12 1 1 2\n",
+    "tabs and decimal commas": "0\t1\t0\t0\r\n6\t1\t0,5\t-1,25\r\n12\t1\t1,0\t2\r\n",
+    "semicolons and decimal commas": "0;1;0;0\n6;1;0,5;-1,25\n12;1;1,0;2,0\n",
+    "commas, a mark and a header": "\ufeffframe, id, x, y\n0, 1, 0, 0\n6, 1, .5, -1.25\n12, 1, 1, 2\n",
+    "columns in another order": '"y";"X";"frame";"ped";"v_x"\n0;0;0;1;9\n-1,25;0,5;6;1;9\n2;1;12;1;9\n',
+    "a header in a comment": "# frame\tpedestrian_id\tpos_x\tpos_y\n0\t1\t0\t0\n6\t1\t0.5\t-1.25\n12\t1\t1\t2\n",
+    "obsmat": "0 1 0 7 0 9 9 9\n 6.0e0 1.0e0 5e-1 7 -1.25 9 9 9\n12 1 1 7 2 9 9 9\n",
+}
+
+
+@pytest.mark.parametrize("name", SAME_WALK)
+def test_rows_of_all_programs_are_the_same_walk(tmp_path, name):
+    path = write(tmp_path, "a.csv", SAME_WALK[name])
+    found = Tracks(path)
+    (window,) = found.windows(3, 1, origin=ORIGIN)
+    assert found.dropped.by_reason == {}
+    np.testing.assert_array_equal(window.points, [[0, 0], [0.5, -1.25], [1, 2]])
+    np.testing.assert_array_equal(tracks.read_track(path), [[0, 0, 0], [6, 0.5, -1.25], [12, 1, 2]])
+
+
+@pytest.mark.parametrize("name", ["coordtimes.geojson", "crlf_semicolon.csv", "decimal_comma.csv", "eth_obsmat.txt"])
+def test_cases_of_others_are_read(shared, name):
+    """80 points of x = k / 10, y = sin(2 x) up to three decimals, in metres; another in degrees, with times."""
+    path = shared / "cases/tracks" / name
+    found = Tracks(path)
+    track = tracks.read_track(path, found.origin() if found.geographic else None)
+    assert len(track) == 80
+    assert found.dropped.by_reason == {}
+    if found.geographic:
+        np.testing.assert_allclose(np.diff(track[:, 0]), 30)
+        assert list(found.windows(3, 1, origin=found.origin(), longest_gap=10)) == []  # as of GPX
+    else:
+        np.testing.assert_allclose(track[:, 1], np.arange(80) / 10)
+        np.testing.assert_allclose(track[:, 2], np.sin(2 * track[:, 1]), atol=1e-3)
+
+
+def gpx(*segments):
+    """Segments of points, each its time or None."""
+    made = ""
+    for times in segments:
+        points = "".join(
+            f'<trkpt lat="{47 + k / 1e4}" lon="8.5">{"" if t is None else f"<time>{t}</time>"}</trkpt>'
+            for k, t in enumerate(times)
+        )
+        made += f"<trkseg>{points}</trkseg>"
+    return f'<gpx xmlns="http://www.topografix.com/GPX/1/1"><trk>{made}</trk></gpx>'
+
+
+TIMES = [f"2024-05-01T10:00:0{k}Z" for k in range(4)]
+UNTIMED = "no time, on a track that has times"
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 3])
+def test_times_and_numbers_of_points_are_not_mixed(tmp_path, lacking):
+    """In GPX and in GeoJSON; a segment without any time beside it keeps its points."""
+    times = [None if k == lacking else time for k, time in enumerate(TIMES)]
+    xml = write(tmp_path / "x", "a.gpx", gpx(times, [None] * 3))
+    places = [[8.5, 47 + k / 1e4] for k in range(4)]
+    feature = {
+        "type": "Feature",
+        "properties": {"coordTimes": times},
+        "geometry": {"type": "LineString", "coordinates": places},
+    }
+    other = {"type": "LineString", "coordinates": places[:3]}
+    collection = {"type": "FeatureCollection", "features": [feature, {"type": "Feature", "geometry": other}]}
+    text = write(tmp_path / "j", "a.geojson", json.dumps(collection))
+    for path in (xml, text):
+        found = Tracks(path)
+        points = list(found.points())
+        expected = [1714557600.0 + k for k in range(4) if k != lacking]
+        assert [point.time for point in points] == [*expected, 1, 2, 3]
+        ((reason, drop),) = found.dropped.by_reason.items()
+        assert (reason, drop["count"]) == (UNTIMED, 1)
+        assert drop["first"][0].endswith(f"point {lacking + 1}")
+    alone = write(tmp_path, "q.gpx", gpx(times))
+    with pytest.raises(ValueError, match=rf"expected usable points alone, received q\.gpx.*: {UNTIMED}"):
+        tracks.read_track(alone, (8.5, 47))
+
+
+def test_times_of_togeojson(tmp_path):
+    places = [[[8.5, 47], [8.5, 47.1]], [[8.6, 47], [8.6, 47.1]]]
+    several = {"type": "MultiLineString", "coordinates": places}
+    newer = {"coordinateProperties": {"times": [TIMES[:2], TIMES[2:]]}}
+    path = write(tmp_path, "a.json", json.dumps({"type": "Feature", "properties": newer, "geometry": several}))
+    assert [point.time - 1714557600 for point in Tracks(path).points()] == [0, 1, 2, 3]
+    wrong = {"coordTimes": [TIMES[:2], TIMES[:1]]}
+    features = [{"type": "Feature", "properties": each, "geometry": several} for each in (wrong, newer)]
+    path = write(tmp_path, "b.json", json.dumps({"type": "FeatureCollection", "features": features}))
+    found = Tracks(path)
+    assert len(list(found.points())) == 4
+    assert found.dropped.by_reason == {"not as many times as points": {"count": 1, "first": ["b.json, feature 1"]}}
+
+
+@pytest.mark.parametrize(
+    ("feature", "reason"),
+    [
+        ({"type": "Feature", "properties": {}}, "feature without a geometry"),
+        ({"type": "Feature", "geometry": {"type": "LineString"}}, "malformed feature"),
+        ({"type": "Feature", "geometry": {"type": "LineString", "coordinates": "[]"}}, "malformed feature"),
+        ({"type": "Feature", "geometry": {"coordinates": []}}, "malformed feature"),
+        ({"geometry": None}, "malformed feature"),
+        ("feature", "malformed feature"),
+        (None, "malformed feature"),
+        ({"type": "Feature", "geometry": None}, None),  # a feature without a place
+        ({"type": "Feature", "geometry": {"type": "Point", "coordinates": [8, 47]}}, None),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_feature_without_a_line_costs_no_other(tmp_path, feature, reason, place):
+    line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[8, 47], [8.1, 47]]}}
+    features = [line, line]
+    features.insert(place, feature)
+    content = json.dumps({"type": "FeatureCollection", "features": features})
+    found = Tracks(write(tmp_path, "a.geojson", "\ufeff" + content))
+    assert [point.track for point in found.points()] == ["a/1", "a/1", "a/2", "a/2"]
+    expected = {} if reason is None else {reason: {"count": 1, "first": [f"a.geojson, feature {place + 1}"]}}
+    assert found.dropped.by_reason == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('<rte><rtept lat="1" lon="2"/></rte>', "no track, but routes"),
+        ('<wpt lat="1" lon="2"/>', "no track, but waypoints"),
+        ('<wpt lat="1" lon="2"/><rte><rtept lat="1" lon="2"/></rte>', "no track, but routes and waypoints"),
+        ("", "no track, but nothing"),
+    ],
+)
+def test_gpx_without_a_track_is_named(tmp_path, content, reason):
+    found = Tracks(write(tmp_path, "a.gpx", f"<gpx>{content}</gpx>"))
+    assert list(found.points()) == []
+    assert found.dropped.by_reason == {reason: {"count": 1, "first": ["a.gpx"]}}
+
+
+@pytest.mark.parametrize("name", ["a.gpx", "a.geojson", "a.txt", "a.csv"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        b'<?xml version="1.0" encoding="no-such"?><gpx/>',
+        b"[" * 200_000,
+        b'{"features": [' * 50_000,
+        b"\0" * 99,
+    ],
+)
+def test_what_is_no_track_fails_in_one_sentence(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    found = Tracks(path)
+    assert list(found.points()) == []
+    assert sum(drop["count"] for drop in found.dropped.by_reason.values()) >= 1
+    with pytest.raises(ValueError, match="expected usable points alone"):
+        tracks.read_track(path, (0.0, 0.0) if found.geographic else None)
+
+
+def test_a_pipe_is_left_out_of_a_folder_and_refused_by_itself(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    write(tmp_path, "b.txt", "1 1 0 0\n")
+    assert [path.name for path in Tracks(tmp_path).files] == ["b.txt"]
+    with pytest.raises(ValueError, match="which is neither"):
+        Tracks(tmp_path / "a.txt")
 
 
 def test_latitude_91_and_broken_files_are_counted(tmp_path):

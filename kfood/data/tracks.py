@@ -4,34 +4,33 @@
 files      a row or point                                                  a track
 ========== =============================================================== ========================================
 .txt .csv  ``frame pedestrian x y`` (UCY/ETH), ``time x y`` or ``x y``,     a pedestrian of a file; with fewer
-           separated by tabs, blanks, commas or semicolons; metres         columns the whole file
+           metres; more in :mod:`kfood.data.track_rows`                     columns the whole file
 .geojson   LineString and MultiLineString, alone or in features, in         a line
-.json      longitude, latitude
+.json      longitude, latitude; times as togeojson writes them
 .gpx       ``trkpt`` with ``lat`` and ``lon``                               a ``trkseg``
 ========== =============================================================== ========================================
 
 Degrees become metres by :func:`project`. Files are streamed: what is kept in memory is a window's worth of points for
 each track, and of GeoJSON one feature of a collection, so that a file of any length is read. What cannot be used is
-dropped and counted by reason.
+dropped and counted by reason. A track has the times of all of its points or none: where some points of a GPX segment or
+a line have one, the others are dropped.
 """
 
 import collections
 import dataclasses
 import datetime
 import itertools
-import json
 import math
 import pathlib
-import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-import ijson
 import numpy as np
 from numpy.typing import NDArray
 
+from kfood.data import geojson, gpx
 from kfood.data.drops import Drops
+from kfood.data.track_rows import ColumnsError, Rows
 
 EARTH_RADIUS = 6_371_008.8
 """Mean radius (IUGG), metres."""
@@ -39,7 +38,7 @@ EARTH_RADIUS = 6_371_008.8
 TEXT_SUFFIXES = (".txt", ".csv")
 GEOGRAPHIC_SUFFIXES = (".geojson", ".json", ".gpx")
 
-_SEPARATORS = re.compile(r"\s*[,;]\s*|\s+")
+_UNTIMED = "no time, on a track that has times"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,13 +103,16 @@ class Tracks:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: no file of a known kind, or files in metres beside files in degrees.
+        ValueError: no file of a known kind, files in metres beside files in degrees, or a pipe or a device: a file is
+            read more than once.
     """
 
     def __init__(self, source: str | pathlib.Path):
         source = pathlib.Path(source)
         if not source.exists():
             raise FileNotFoundError(f"--source: expected a file or folder of tracks, received {source}.")
+        if not (source.is_dir() or source.is_file()):
+            raise ValueError(f"--source: expected a file or folder of tracks, received {source}, which is neither.")
         known = (*TEXT_SUFFIXES, *GEOGRAPHIC_SUFFIXES)
         files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
         self.files = [path for path in files if path.suffix.lower() in known]
@@ -124,6 +126,7 @@ class Tracks:
             )
         self.geographic = kinds.pop()
         self.dropped = Drops()
+        self._timed: dict[pathlib.Path, frozenset[int]] = {}  # of each GPX file, the segments that have times
         folder = source if source.is_dir() else source.parent
         stems = collections.Counter(path.stem for path in self.files)
         self.recordings = [
@@ -197,70 +200,83 @@ class Tracks:
             self.dropped.add(f"fewer than {length} points in a row", name)
 
     def _text(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            columns = 0
+        rows, found = Rows(), False
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                try:  # an empty field is how some programs write a missing number
-                    values = [float(value or "nan") for value in _SEPARATORS.split(line.strip())]
-                except ValueError:
-                    values = []
                 where = f"{path.name}:{number}"
-                columns = columns or (len(values) if len(values) in (2, 3, 4) else 0)
-                if columns and values and len(values) != columns:
-                    self.dropped.add("not as many numbers as the rows before", where)
-                elif len(values) == 4:
-                    yield where, Point(f"{name}/{values[1]:.15g}", values[0], values[2], values[3])
-                elif len(values) == 3:
-                    yield where, Point(name, *values)
-                elif len(values) == 2:
-                    yield where, Point(name, float(number), *values)
-                else:
-                    self.dropped.add("not a row of 2 to 4 numbers", where)
+                try:
+                    row = rows.read(line)
+                except ColumnsError as error:
+                    self.dropped.add(str(error), f"{where}: {error.column}")
+                    return
+                except ValueError as error:
+                    self.dropped.add(str(error), where)
+                    found = True
+                    continue
+                if row is not None:
+                    found = True
+                    track = name if row.track is None else f"{name}/{row.track:.15g}"
+                    yield where, Point(track, float(number) if row.time is None else row.time, row.x, row.y)
+        if not found:
+            self.dropped.add("no row of numbers", path.name)
 
     def _gpx(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
-        segment, number = 0, 0
-        around: list[ElementTree.Element] = []  # what has begun and not ended
+        kinds: set[str] = set()
+        if path not in self._timed:
+            self._timed[path] = gpx.timed_segments(path)
         try:
-            for event, element in ElementTree.iterparse(path, events=("start", "end")):
-                tag = element.tag.rpartition("}")[2]
-                if event == "start":
-                    around.append(element)
-                    if tag == "trkseg":
-                        segment, number = segment + 1, 0
+            for found in gpx.points(path):
+                kinds.add(found.kind)
+                if found.kind != "tracks":
                     continue
-                around.pop()
-                if tag == "trkpt":
-                    number += 1
-                    where = f"{path.name}, segment {segment}, point {number}"
-                    try:
-                        x, y = float(element.attrib["lon"]), float(element.attrib["lat"])
-                    except (KeyError, ValueError):
-                        self.dropped.add("no latitude and longitude", where)
-                    else:
-                        yield where, Point(f"{name}/{segment}", _seconds(element, number), x, y)
-                if around and tag in ("trkpt", "trkseg", "trk"):
-                    around[-1].remove(element)
-        except ElementTree.ParseError as error:
+                where = f"{path.name}, segment {found.segment}, point {found.number}"
+                timed = found.segment in self._timed[path]
+                try:
+                    x, y = float(found.longitude), float(found.latitude)
+                except ValueError:
+                    self.dropped.add("no latitude and longitude", where)
+                    continue
+                if timed and not found.time:
+                    self.dropped.add(_UNTIMED, where)
+                    continue
+                time = _seconds(found.time) if timed else float(found.number)
+                yield where, Point(f"{name}/{found.segment}", time, x, y)
+        except ValueError as error:
             self.dropped.add("broken XML from here on", f"{path.name}: {error}")
+            return
+        if "tracks" not in kinds:
+            self.dropped.add(f"no track, but {' and '.join(sorted(kinds)) or 'nothing'}", path.name)
 
     def _geojson(self, path: pathlib.Path, name: str) -> Iterator[tuple[str, Point]]:
-        index = 0
+        index, skipped = 0, 0
+
+        def drop(reason: str, where: str) -> None:
+            nonlocal skipped
+            skipped += 1
+            self.dropped.add(reason, where)
+
         try:
-            for index, line in enumerate(_lines_of(path), 1):
-                for number, position in enumerate(line, 1):
+            for index, line in enumerate(geojson.lines(path, drop), 1):
+                for number, position in enumerate(line.coordinates, 1):
                     where = f"{path.name}, line {index}, point {number}"
                     try:
                         x, y = float(position[0]), float(position[1])
-                    except (TypeError, ValueError, IndexError, KeyError):
+                    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
                         self.dropped.add("no latitude and longitude", where)
-                    else:
-                        yield where, Point(f"{name}/{index}", float(number), x, y)
-        except (ValueError, KeyError, TypeError, AttributeError, ijson.JSONError) as error:
-            self.dropped.add("not GeoJSON" if not index else "broken GeoJSON from here on", f"{path.name}: {error}")
+                        continue
+                    if line.times is not None and not line.times[number - 1]:
+                        self.dropped.add(_UNTIMED, where)
+                        continue
+                    time = float(number) if line.times is None else _seconds(line.times[number - 1])
+                    yield where, Point(f"{name}/{index}", time, x, y)
+        except ValueError as error:
+            self.dropped.add(
+                "broken GeoJSON from here on" if index or skipped else "not GeoJSON", f"{path.name}: {error}"
+            )
             return
-        if not index:
+        if not index and not skipped:
             self.dropped.add("no LineString", path.name)
 
 
@@ -346,41 +362,9 @@ def split_windows(
     return split_of[units]
 
 
-def _seconds(point: ElementTree.Element, number: int) -> float:
-    """Time of a GPX point; its number where it has none."""
-    for child in point:
-        if child.tag.rpartition("}")[2] == "time" and child.text:
-            try:
-                return datetime.datetime.fromisoformat(child.text.strip()).timestamp()
-            except ValueError:
-                return math.nan
-    return float(number)
-
-
-def _lines_of(path: pathlib.Path) -> Iterator[list]:
-    """Coordinates of every line of a GeoJSON file, a feature of a collection at a time."""
-    found = False
-    with path.open("rb") as file:
-        for feature in ijson.items(file, "features.item", use_float=True):
-            found = True
-            yield from _lines(feature)
-        if not found:
-            file.seek(0)
-            yield from _lines(json.load(file))
-
-
-def _lines(content: dict) -> Iterator[list]:
-    """Coordinates of every line of a GeoJSON object."""
-    kind = content["type"]
-    if kind == "FeatureCollection":
-        for feature in content["features"]:
-            yield from _lines(feature)
-    elif kind == "Feature" and content["geometry"]:
-        yield from _lines(content["geometry"])
-    elif kind == "GeometryCollection":
-        for geometry in content["geometries"]:
-            yield from _lines(geometry)
-    elif kind == "LineString":
-        yield content["coordinates"]
-    elif kind == "MultiLineString":
-        yield from content["coordinates"]
+def _seconds(time: object) -> float:
+    """An ISO 8601 time in seconds; not a number where it is none."""
+    try:
+        return datetime.datetime.fromisoformat(str(time).strip()).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
