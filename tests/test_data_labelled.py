@@ -3,6 +3,7 @@
 import collections
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -131,6 +132,26 @@ def test_an_archive_gives_what_the_folder_gives(source, dataset, tmp_path, compr
     assert set(photos.dropped.by_reason) == {"no picture by its name", "unreadable photo", "twice in the archive"}
 
 
+def test_pipes_devices_and_dangling_links_are_left_out_and_counted(tmp_path):
+    folder = tmp_path / "set" / "images"
+    for name in ("leek", "soup"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.jpg").write_bytes(photo(0, 0))
+    os.mkfifo(folder / "leek" / "0.jpg")
+    (folder / "soup" / "2.jpg").symlink_to("/dev/zero")
+    (folder / "soup" / "3.jpg").symlink_to("nowhere")
+    (folder / "soup" / "4.jpg").symlink_to("1.jpg")
+    found = labelled.Files(folder.parent)
+    assert found.dropped.by_reason["no regular file"]["count"] == 3
+    assert list(found.items) == ["leek/1.jpg", "soup/1.jpg", "soup/4.jpg"]
+    assert [name for name, _ in found.read(lambda name: True)] == list(found.items)
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder.parent, "set")
+    packed = labelled.Files(tmp_path / "set.tar")
+    assert packed.dropped.by_reason["no regular file"]["count"] == 4
+    assert [name for name, _ in packed.read(lambda name: True)] == ["leek/1.jpg", "soup/1.jpg"]
+
+
 def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, capsys):
     out = str(tmp_path / "out")
     cut, empty, flat = tmp_path / "cut.tar.gz", tmp_path / "empty", tmp_path / "flat"
@@ -138,6 +159,13 @@ def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, caps
         tar.add(source, "set")
     cut.write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:5000])
     empty.mkdir()
+    beside, pipes = tmp_path / "beside", tmp_path / "pipes"
+    beside.mkdir()
+    (beside / "1.jpg").write_bytes(photo(0, 0))
+    (pipes / "images" / "soup").mkdir(parents=True)
+    os.mkfifo(pipes / "images" / "soup" / "1.jpg")
+    (pipes / "images" / "soup" / "a:b.jpg").write_bytes(photo(0, 0))
+    (pipes / "images" / "soup" / os.fsdecode(b"cr\xe8me.jpg")).write_bytes(photo(0, 0))
     for name in ("a/x/1.jpg", "b/y/1.jpg"):
         (flat / name).parent.mkdir(parents=True)
         (flat / name).write_bytes(photo(0, 0))
@@ -146,6 +174,10 @@ def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, caps
         (["--source", str(cut)], "a whole tar archive"),
         (["--source", str(empty)], "received no photo"),
         (["--source", str(flat)], "several folders of class folders"),
+        (["--source", str(beside)], "photos beside each other in no class folder, 1.jpg first"),
+        (["--source", str(pipes)], "no regular file: 1 (images/soup/1.jpg), unsafe name: 1 (images/soup/a:b.jpg), "),
+        (["--source", str(pipes)], "name that is not UTF-8: 1 (images/soup/cr\\udce8me.jpg)"),
+        (["--source", str(pipes / "images" / "soup" / "1.jpg")], "which is neither"),
         (["--source", str(source)], "no known data set has 6 classes"),
         (["--source", str(source), "--train-classes", "7"], "expected from 1 to 6"),
         (["--source", str(source), "--tfds", "sop"], "expected one of --source and --tfds"),

@@ -101,6 +101,7 @@ def test_what_is_written_is_what_was_there(raw):
     assert report(dataset) == {
         "kept": dataset.splits,
         "dropped": {},
+        "unused": {},
         "photos": {"kept": 6, "dropped": {}},
         "notes": [],
     }
@@ -216,10 +217,8 @@ def test_duplicate_ids_keep_the_first(raw):
     raw.write()
     dataset = run(raw)
     assert dataset.splits == {"train": 4, "val": 1, "test": 1}
-    assert report(dataset)["dropped"] == {
-        "duplicate id": {"count": 1, "first": ["good0"]},
-        "duplicate id in layer2.json": {"count": 1, "first": ["good0"]},
-    }
+    assert report(dataset)["dropped"] == {"duplicate id": {"count": 1, "first": ["good0"]}}
+    assert report(dataset)["unused"] == {"duplicate id in layer2.json": {"count": 1, "first": ["good0"]}}
 
 
 def test_ids_that_layer1_lacks_and_malformed_entries(raw):
@@ -229,11 +228,52 @@ def test_ids_that_layer1_lacks_and_malformed_entries(raw):
     raw.write()
     dataset = run(raw)
     assert dataset.splits == {"train": 4, "val": 1, "test": 1}
-    assert report(dataset)["dropped"] == {
+    assert report(dataset)["dropped"] == {"malformed entry of layer1.json": {"count": 2, "first": ["None", "5"]}}
+    assert report(dataset)["unused"] == {
         "in layer2.json but not in layer1.json": {"count": 7, "first": [f"ghost{i}" for i in range(5)]},
         "malformed entry of layer2.json": {"count": 2, "first": ["None", "[1]"]},
-        "malformed entry of layer1.json": {"count": 2, "first": ["None", "5"]},
+        "malformed entry of det_ingrs.json": {"count": 2, "first": ["None", "['x']"]},
+        "duplicate id in det_ingrs.json": {"count": 1, "first": ["good0"]},
     }
+
+
+def test_a_recipe_is_counted_once_whatever_is_wrong_in_which_file(raw, capsys):
+    """Every recipe of layer1.json is kept or dropped for one reason, and so are the table's sums."""
+    for change in BAD.values():
+        change(raw)
+    for index, entries in enumerate([raw.layer1, raw.layer2, raw.names, raw.names, raw.layer2]):
+        raw.add(f"wrong{index}")
+        entries[-1].update({"ingredients": 7, "images": 7, "valid": "yes"})
+    raw.write()
+    dataset = run(raw)
+    drops = report(dataset)["dropped"]
+    assert sum(dataset.splits.values()) + sum(drop["count"] for drop in drops.values()) == len(raw.layer1)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_before_each_file_is_skipped(raw, mark):
+    raw.write()
+    for path in raw.folder.glob("*.json"):
+        path.write_bytes(mark + path.read_bytes())
+    assert run(raw).splits == {"train": 4, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize("name", ["layer1.json", "layer2.json", "det_ingrs.json"])
+def test_json_nested_without_end_is_refused(raw, name):
+    raw.write()
+    (raw.folder / name).write_bytes(b'[{"id": ' + b"[" * 200_000)
+    with pytest.raises(ValueError, match=f"{name}: expected a JSON list of objects; .*nested more than"):
+        run(raw)
+
+
+def test_control_characters_are_escaped_where_names_are_shown_and_kept(raw, capsys):
+    raw.class_names[1] = "soup\x1b[2J\x9b"
+    raw.add("bad\x1b[31m", ingredients=[])
+    raw.write()
+    dataset = run(raw)
+    assert dataset.classes == ["background", "soup\\x1b[2J\\x9b", "pie"]
+    assert report(dataset)["dropped"] == {"unsafe id": {"count": 1, "first": ["bad\\x1b[31m"]}}
+    assert "\x1b[31m" not in capsys.readouterr().out
 
 
 def test_first_five_readable_photos_are_kept(raw):

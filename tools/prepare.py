@@ -207,6 +207,7 @@ def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
     def report() -> dict[str, Any]:
         return {
             "dropped": raw.dropped.by_reason,
+            "unused": raw.unused.by_reason,
             "photos": {"kept": raw.photos_kept, "dropped": raw.photos_dropped.by_reason},
             "notes": raw.notes,
         }
@@ -452,6 +453,9 @@ def _show(kept: dict[str, int], report: dict[str, Any]) -> None:
     table.add_section()
     for reason, drop in report["dropped"].items():
         table.add_row(f"dropped: {reason}", f"{drop['count']:,}", ", ".join(drop["first"]))
+    table.add_section()
+    for reason, drop in report["unused"].items():
+        table.add_row(f"entries not used: {reason}", f"{drop['count']:,}", ", ".join(drop["first"]))
     photos = report["photos"]
     table.add_section()
     table.add_row("photos kept", f"{photos['kept']:,}", "")

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from kfood import schema
 from kfood.data.drawing import Style
+from kfood.data.names import printable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -441,12 +442,15 @@ def read_vocabulary(folder: str | pathlib.Path, name: str) -> list[str]:
 
 
 def write_vocabulary(folder: str | pathlib.Path, words=None, ingredients=None, classes=None) -> None:
-    """Write ``FOLDER/vocabulary/{words,ingredients,classes}.txt``: those lists of strings that are given."""
+    """Write ``FOLDER/vocabulary/{words,ingredients,classes}.txt``: those lists of strings that are given.
+
+    What cannot stand in a line, or would steer a terminal that shows it, is escaped.
+    """
     target = pathlib.Path(folder) / "vocabulary"
     target.mkdir(parents=True, exist_ok=True)
     for name, lines in zip(_VOCABULARIES, (words, ingredients, classes), strict=True):
         if lines is not None:
-            (target / f"{name}.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+            (target / f"{name}.txt").write_bytes("".join(f"{printable(line)}\n" for line in lines).encode())
 
 
 def vocabulary_fingerprint(folder: str | pathlib.Path, names: tuple[str, ...] = _VOCABULARIES) -> str:

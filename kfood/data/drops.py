@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from kfood.data.names import printable
+
 _FIRST = 5
 
 
@@ -20,4 +22,4 @@ class Drops:
         entry = self.by_reason.setdefault(reason, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < _FIRST:
-            entry["first"].append(str(name)[:100])
+            entry["first"].append(printable(name)[:100])

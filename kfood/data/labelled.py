@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from kfood import schema
 from kfood.data.dataset import SPLITS, PhotoRecord
 from kfood.data.drops import Drops
-from kfood.data.recipe1m import SAFE_NAME, PhotoError, load_photo, map_in_order
+from kfood.data.names import SAFE_NAME
+from kfood.data.recipe1m import PhotoError, load_photo, map_in_order
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
@@ -78,7 +79,8 @@ class Files:
 
     Raises:
         FileNotFoundError: there is no such thing.
-        ValueError: it is no archive, or it has no class folders, or not all beside each other.
+        ValueError: it is no archive, or it has no class folders, or not all beside each other, or no photo in them
+            can be used.
     """
 
     def __init__(self, source: str | pathlib.Path):
@@ -86,20 +88,35 @@ class Files:
         self.dropped = Drops()
         if not self.source.exists():
             raise FileNotFoundError(f"--source: expected a folder or a tar archive, received {self.source}.")
-        paths = [name for name, _ in self._walk()]
-        root = _class_root([path for path in paths if path.suffix.lower() in _SUFFIXES], self.source)
+        if not (self.source.is_dir() or self.source.is_file()):
+            raise ValueError(f"--source: expected a folder or a tar archive, received {self.source}, which is neither.")
+        walked = [(path, content is not None) for path, content in self._walk()]
+        photos = [path for path, regular in walked if regular and path.suffix.lower() in _SUFFIXES]
+        root = _class_root(photos, self.source)
         found: dict[pathlib.PurePosixPath, str] = {}
-        for path in paths:
+        for path, regular in walked:
             if path.parent.parent != root or path.name.startswith("."):
                 continue  # beside the class folders, or a system's own file
             if path.suffix.lower() not in _SUFFIXES:
                 self.dropped.add("no picture by its name", path)
+            elif not regular:
+                self.dropped.add("no regular file", path)
+            elif _undecodable(path):
+                self.dropped.add("name that is not UTF-8", path)
             elif not SAFE_NAME.fullmatch(path.parent.name) or not SAFE_NAME.fullmatch(path.name):
-                self.dropped.add("unsafe name", ascii(str(path)))
+                self.dropped.add("unsafe name", path)
             elif path in found:
                 self.dropped.add("twice in the archive", path)
             else:
                 found[path] = f"{path.parent.name}/{path.name}"
+        if not found:
+            reasons = ", ".join(
+                f"{reason}: {drop['count']:,} ({drop['first'][0]})" for reason, drop in self.dropped.by_reason.items()
+            )
+            raise ValueError(
+                f"{source}: expected photos in class folders, received none that can be used "
+                f"({reasons or 'hidden files'})."
+            )
         self.classes = sorted({path.parent.name for path in found})
         numbers = {name: index for index, name in enumerate(self.classes)}
         self.items = {name: numbers[path.parent.name] for path, name in found.items()}
@@ -109,12 +126,15 @@ class Files:
         """See :class:`Source`."""
         left = {path for path, name in self._names.items() if wanted(name)}
         for path, content in self._walk():
-            if path in left:
+            if content is not None and path in left:
                 left.discard(path)
                 yield self._names[path], content()
 
-    def _walk(self) -> Iterator[tuple[pathlib.PurePosixPath, Callable[[], bytes | pathlib.Path]]]:
-        """(path below the source, what gives the file) of every file, always in the same order."""
+    def _walk(self) -> Iterator[tuple[pathlib.PurePosixPath, Callable[[], bytes | pathlib.Path] | None]]:
+        """(path below the source, what gives the file) of every file, always in the same order.
+
+        None gives a pipe, a device or a dangling link, in an archive any link too: reading one may never end.
+        """
         if self.source.is_dir():
             for folder, folders, files in os.walk(self.source):
                 folders.sort()
@@ -122,14 +142,15 @@ class Files:
                     path = pathlib.Path(folder, name)
                     yield (
                         pathlib.PurePosixPath(path.relative_to(self.source).as_posix()),
-                        functools.partial(_same, path),
+                        functools.partial(_same, path) if path.is_file() else None,
                     )
             return
         try:
             with tarfile.open(self.source, "r|*") as archive:
                 for member in archive:
-                    if member.isfile():
-                        yield pathlib.PurePosixPath(member.name), functools.partial(_content, archive, member)
+                    if not member.isdir():
+                        content = functools.partial(_content, archive, member) if member.isfile() else None
+                        yield pathlib.PurePosixPath(member.name), content
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{self.source}: expected a folder or a whole tar archive ({error}).") from error
 
@@ -283,6 +304,11 @@ def _text(feature: Any, value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else feature.int2str(int(value))
 
 
+def _undecodable(path: pathlib.PurePosixPath) -> bool:
+    """Whether the system's bytes of a name are not UTF-8: Python holds them as half surrogate pairs."""
+    return any("\ud800" <= character <= "\udfff" for character in str(path))
+
+
 def _same(path: pathlib.Path) -> pathlib.Path:
     return path
 
@@ -295,6 +321,11 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _class_root(photos: list[pathlib.PurePosixPath], source: pathlib.Path) -> pathlib.PurePosixPath:
     """The folder that holds the class folders."""
     roots = {path.parent.parent for path in photos if len(path.parts) > 1}
+    if photos and not roots:
+        raise ValueError(
+            f"{source}: expected photos as images/<class>/<file>, received photos beside each other in no class "
+            f"folder, {photos[0]} first: the class of a photo is the name of its folder."
+        )
     if len(roots) > 1:  # pictures lie elsewhere too: the data sets call the right folder so
         roots = {root for root in roots if root.name == schema.IMAGES}
     if len(roots) != 1:

@@ -21,7 +21,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -29,9 +28,10 @@ import ijson
 import numpy as np
 from PIL import Image, ImageOps
 
-from kfood.data import pickles
+from kfood.data import json_files, pickles
 from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
 from kfood.data.drops import Drops
+from kfood.data.names import SAFE_NAME
 from kfood.data.vectors import SentenceVectors
 
 MOST_PHOTO_PIXELS = 64_000_000
@@ -39,8 +39,6 @@ MOST_PHOTO_PIXELS = 64_000_000
 
 JPEG_QUALITY = 92
 
-# No path separators, drive letters, control characters, half surrogate pairs; not hidden, and so not "..".
-SAFE_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f\ud800-\udfff]+")
 _PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
 
 
@@ -72,7 +70,8 @@ class Recipe1M:
     Attributes:
         classes: class names, index = class id, 0 = "background".
         candidates: recipes with usable texts, by split.
-        dropped: recipes dropped, by reason; complete once every split has been read.
+        dropped: recipes of layer1.json dropped, by reason, each once; complete once every split has been read.
+        unused: entries of the other files that no recipe uses, by reason.
         photos_dropped: photos dropped of recipes that other photos may have kept; likewise.
         photos_kept: photos of the records read so far.
         notes: remarks for the user.
@@ -88,11 +87,13 @@ class Recipe1M:
             raise FileNotFoundError(f"{self.source}: expected a folder with Recipe1M's files, found none.")
         self.short_side = short_side
         self.dropped = Drops()
+        self.unused = Drops()
         self.photos_dropped = Drops()
         self.photos_kept = 0
         self.notes: list[str] = []
         self.candidates = dict.fromkeys(SPLITS, 0)
         self._vectors = vectors
+        self._malformed: dict[str, set[str]] = {"photos": set(), "names": set()}  # recipes with such entries
         self._layer1 = self._file("layer1.json")
         self._layer2 = self._file("layer2+.json", "layer2.json")
         self._names_file = self._file("det_ingrs.json")
@@ -116,7 +117,7 @@ class Recipe1M:
             advance()
         for recipe in self._photos:
             if recipe not in seen:
-                self.dropped.add(f"in {self._layer2.name} but not in layer1.json", recipe)
+                self.unused.add(f"in {self._layer2.name} but not in layer1.json", recipe)
 
     def records(self, split: str, advance: Callable[[], object] = lambda: None) -> Iterator[RecipeRecord]:
         """The usable recipes of a split in the order of layer1.json, after :meth:`scan`.
@@ -179,12 +180,15 @@ class Recipe1M:
     def _read_photo_names(self) -> dict[str, str]:
         """Recipe id → its photo names, joined by newlines (Recipe1M+ has 13 million)."""
         photos: dict[str, str] = {}
+        malformed = self._malformed["photos"]
         for raw in _stream(self._layer2):
             recipe, images = raw.get("id"), raw.get("images")
-            if not isinstance(recipe, str) or not isinstance(images, list):
-                self.dropped.add(f"malformed entry of {self._layer2.name}", recipe)
+            if not isinstance(recipe, str):
+                self.unused.add(f"malformed entry of {self._layer2.name}", recipe)
             elif recipe in photos:
-                self.dropped.add(f"duplicate id in {self._layer2.name}", recipe)
+                self.unused.add(f"duplicate id in {self._layer2.name}", recipe)
+            elif not isinstance(images, list):
+                malformed.add(recipe)
             else:
                 names = [image.get("id") for image in images if isinstance(image, dict)]
                 safe = []
@@ -201,12 +205,19 @@ class Recipe1M:
         found: dict[str, str] = {}
         for raw in _stream(self._names_file):
             recipe, valid = raw.get("id"), raw.get("valid")
-            if isinstance(recipe, str) and recipe in self._photos and recipe not in found and isinstance(valid, list):
-                names = _lines(raw.get("ingredients"), keep_empty=True)
-                if len(names) == len(valid):
-                    found[recipe] = "\n".join(name for name, good in zip(names, valid, strict=True) if good and name)
-                else:
-                    self.dropped.add("malformed entry of det_ingrs.json", recipe)
+            if not isinstance(recipe, str):
+                self.unused.add("malformed entry of det_ingrs.json", recipe)
+                continue
+            if recipe in found:
+                self.unused.add("duplicate id in det_ingrs.json", recipe)
+                continue
+            if recipe not in self._photos:
+                continue
+            names = _lines(raw.get("ingredients"), keep_empty=True)
+            if isinstance(valid, list) and len(names) == len(valid):
+                found[recipe] = "\n".join(name for name, good in zip(names, valid, strict=True) if good and name)
+            else:
+                self._malformed["names"].add(recipe)
         return found
 
     def _check(self, raw: dict[str, Any], seen: set[str]) -> _Entry | None:
@@ -221,6 +232,8 @@ class Recipe1M:
             reason = "duplicate id"
         elif raw.get("partition") not in SPLITS:
             reason = "unknown partition"
+        elif recipe not in self._photos and recipe in self._malformed["photos"]:
+            reason = f"malformed entry of {self._layer2.name}"
         elif recipe not in self._photos:
             reason = f"no photo: not in {self._layer2.name}"
         elif not self._photos[recipe]:
@@ -229,6 +242,8 @@ class Recipe1M:
             reason = "no ingredients"
         elif not _lines(raw.get("instructions")):
             reason = "no instructions"
+        elif recipe not in self._names and recipe in self._malformed["names"]:
+            reason = "malformed entry of det_ingrs.json"
         elif recipe not in self._names:
             reason = "no det_ingrs.json entry"
         elif not self._names[recipe]:
@@ -342,11 +357,10 @@ def _stream(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     """The entries of a JSON file that is a list of objects, one at a time; others come as empty objects."""
     empty = True
     try:
-        with open(path, "rb") as file:
-            for entry in ijson.items(file, "item"):
-                empty = False
-                yield entry if isinstance(entry, dict) else {}
-    except (ijson.JSONError, UnicodeDecodeError) as error:
+        for entry in json_files.items(path, "item"):
+            empty = False
+            yield entry if isinstance(entry, dict) else {}
+    except (ijson.JSONError, ValueError) as error:
         raise ValueError(f"{path}: expected a JSON list of objects; {error}".replace("\n", " ").strip()) from error
     if empty:
         raise ValueError(f"{path}: expected a JSON list of objects, received none.")
