@@ -247,8 +247,8 @@ def _recall(found, reference, key, other):
 
 
 _WORDS = """
-Of a recipe in which nothing was read, `""` or `"--"`, `words` is 0: its embedding says nothing, and the client has to
-refuse it."""
+Of a recipe in which nothing was read, `""` or `"--"`, `words` is 0; of one without a word of the vocabulary, in another
+language perhaps, `known_words` is 0: the embedding says nothing, and the client has to refuse it."""
 
 _LOCATION = [0.0, 8.0, 8.0, 0.0]
 """Left, top, right and bottom of a map picture, metres."""
@@ -338,7 +338,8 @@ def _raw_onnx(raw):
     given = ",\n    ".join(f'"{name}": {values[name]}' for name in raw["inputs"])
     return (
         f'{session}recipe = {{\n    {given},\n}}  # "" where a recipe has fewer lines than others\n'
-        "embeddings, words = session.run(None, recipe)  # words: how many were read\n"
+        'wanted = ["embedding", "words", "known_words"]  # how many were read, and how many of these it knows\n'
+        "embeddings, words, known_words = session.run(wanted, recipe)\n"
     )
 
 
@@ -364,7 +365,7 @@ def _requests(manifest):
             body = json.dumps({"signature_name": name, "instances": [recipe]})
             rest.append(f"curl -d '{body}' {url}\n")
             grpc += _grpc(manifest["model"], name, {key: json.dumps([text]) for key, text in recipe.items()})
-            grpc.append('words = tf.make_ndarray(answer.outputs["words"])  # 0: nothing was read\n')
+            grpc.append('known_words = tf.make_ndarray(answer.outputs["known_words"])  # 0: nothing was understood\n')
     return rest, grpc
 
 

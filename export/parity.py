@@ -310,7 +310,7 @@ def check_runtime(bundle: runtime.Bundle, run: Mapping[str, Run], recipes: list[
             received = bundle.encode_photos(photos, encoder=encoder, location=shown.get(schema.LOCATION))
             errors[name] = difference(run[name](shown), received, f"runtime, {name}")
         if (name := f"encode_{encoder}_text") in run:
-            received = bundle.encode_recipes(recipes, encoder=encoder)
+            received, *_ = bundle.read_recipes(recipes, encoder=encoder)
             errors[name] = difference(run[name](text_inputs), received, f"runtime, {name}", most=bound(text_inputs))
     return errors
 

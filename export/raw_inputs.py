@@ -8,7 +8,8 @@ file                        inputs                                         outpu
 =========================== ============================================== ============================================
 ``<e>_text_encoder.onnx``   ``title`` string [batch], ``ingredients``      ``embedding``; ``words`` int64 [batch]: how
                             string [batch, n], ``instructions`` string     many tokens were read, 0 where the embedding
-                            [batch, m], ``""`` where there are fewer       says nothing
+                            [batch, m], ``""`` where there are fewer       says nothing; ``known_words`` int64 [batch]:
+                                                                           how many of them are in the vocabulary
 ``<e>_pixels_encoder.onnx`` ``image`` uint8 [batch, height, width, 3]      ``embedding``
 =========================== ============================================== ============================================
 
@@ -37,7 +38,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kfood import schema
 from kfood.data import text
 from kfood.export.onnx import OPSET
-from kfood.export.saved_model import WORDS
+from kfood.export.saved_model import KNOWN_WORDS, WORDS
 
 PICTURE_BOUND = 0.005
 """Most that a pixel differs from the training pipeline's, of 255: 0.0033 was seen on 100 real photos, as they are,
@@ -60,7 +61,7 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
 
     Returns:
         ``title``, ``ingredients``, ``instructions`` (or ``instruction_vectors`` float32 [batch, m, width]) → the
-        spec's recipe inputs, and ``words``.
+        spec's recipe inputs, ``words`` and ``known_words``.
     """
     graph = _Graph()
     expression = f"[{''.join(token_characters())}]+"
@@ -133,6 +134,12 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         rows = graph.node("Unsqueeze", rows, graph.constant([2]))
         return graph.node("GatherND", ids, rows, batch_dims=1)
 
+    def count(true, rank):
+        """Bool [batch, …] of ``rank`` axes more → int64 [batch]: how many are true."""
+        axes = graph.constant(list(range(1, rank + 1)))
+        return graph.node("ReduceSum", graph.node("Cast", true, to=TensorProto.INT64), axes, keepdims=0)
+
+    unknown = graph.constant(schema.UNKNOWN_ID)
     graph.input(schema.TITLE, TensorProto.STRING, ["batch"])
     graph.input(schema.INGREDIENTS, TensorProto.STRING, ["batch", "ingredient_lines"])
     ready: dict[str, str] = {}
@@ -155,15 +162,17 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         ready[schema.INSTRUCTIONS] = lines(
             schema.INSTRUCTIONS, spec.instructions, width, lambda strings: padded_ids(strings, width)
         )
-    counts = []
+    counts, known = [], []
     for name, (shape, dtype) in spec.recipe_inputs().items():
         zero = graph.constant(np.float32(0) if dtype == "float32" else 0)
-        read = graph.node("Cast", graph.node("Not", graph.node("Equal", ready[name], zero)), to=TensorProto.INT64)
-        axes = graph.constant(list(range(1, len(shape) + 1)))
-        counts.append(graph.node("ReduceSum", read, axes, keepdims=0))
+        read = graph.node("Not", graph.node("Equal", ready[name], zero))
+        in_vocabulary = read if dtype == "float32" else graph.node("Greater", ready[name], unknown)
+        counts.append(count(read, len(shape)))
+        known.append(count(in_vocabulary, len(shape)))
         kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.INT32
         graph.output(f"{name}_tokens", graph.node("Cast", ready[name], to=kind), kind, ["batch", *shape])
     graph.output(WORDS, _total(graph, counts), TensorProto.INT64, ["batch"])
+    graph.output(KNOWN_WORDS, _total(graph, known), TensorProto.INT64, ["batch"])
     return graph.model("text")
 
 

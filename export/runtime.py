@@ -42,6 +42,9 @@ RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
 
 _DESCRIPTION = ("model", "embedding_size", "distance", "spec", "preprocessing", "encoders", "decoders")
 
+_CLOSE = 1e-6
+"""Of the sizes of two embeddings: below it their squared distance is computed from the differences."""
+
 LONG_LINE = 10_000
 """A recipe with a line of more characters is encoded by itself: memory goes by recipes times the longest line."""
 
@@ -298,8 +301,47 @@ class Bundle:
             float32 ``[n, embedding_size]``.
 
         Raises:
-            ValueError: an unknown key, a value of another type, or a recipe without a word that the model reads.
+            ValueError: an unknown key, a value of another type, or a recipe without a word that the model knows: all
+                of those share an embedding.
         """
+        embeddings = [np.zeros((0, self.embedding_size), np.float32)]
+        for start, embedding, words, known in self._read_recipes(recipes, encoder, batch_size):
+            if not known.all():
+                row = int(np.argmin(known != 0))
+                entry = self.manifest["encoders"][encoder]
+                received = "none" if not words[row] else f"{words[row]} that its vocabulary has not"
+                raise ValueError(
+                    f"recipe {start + row}: expected at least one word that the model knows in "
+                    f"{' or '.join(entry['inputs'])}, received {received}."
+                )
+            embeddings.append(embedding)
+        return np.concatenate(embeddings)
+
+    def read_recipes(
+        self, recipes: Iterable[Mapping[str, Any]], *, encoder: str = "recipe", batch_size: int = 32
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Encode recipes as :meth:`encode_recipes` does, and say how much of each was read; none is refused for that.
+
+        Args:
+            recipes: as for :meth:`encode_recipes`.
+            encoder: likewise.
+            batch_size: likewise.
+
+        Returns:
+            Embeddings, float32 ``[n, embedding_size]``; how many words the model read of each recipe, int64 ``[n]``,
+            none where the embedding says nothing; and how many of these it knows, int64 ``[n]``, the others being all
+            the same to it.
+
+        Raises:
+            ValueError: an unknown key, or a value of another type.
+        """
+        parts = list(self._read_recipes(recipes, encoder, batch_size))
+        embeddings = [np.zeros((0, self.embedding_size), np.float32), *(embedding for _, embedding, _, _ in parts)]
+        words, known = (np.concatenate([np.zeros(0, np.int64), *(part[place] for part in parts)]) for place in (2, 3))
+        return np.concatenate(embeddings), words, known
+
+    def _read_recipes(self, recipes, encoder, batch_size):
+        """(number of the first recipe, embeddings, words read, words known) of each part of the recipes."""
         entry = self._check_name("encoders", encoder)
         _check_list(recipes, "recipes", (str, bytes, Mapping))
         if "title" not in entry.get("raw", {"inputs": ()})["inputs"]:
@@ -307,18 +349,16 @@ class Bundle:
                 f"encoder: expected one that takes a recipe, received {encoder!r}, which takes {list(entry['inputs'])}."
             )
         session = self._session(self._file(encoder, raw=True))
-        embeddings = [np.zeros((0, self.embedding_size), np.float32)]
+        outputs = [output.name for output in session.get_outputs()]
         for start, chunk in _chunks(recipes, batch_size):
             texts = [_recipe(recipe, self.spec, f"recipe {start + row}") for row, recipe in enumerate(chunk)]
             whole = all(len(line) <= LONG_LINE for text in texts for line in _lines(text))
             for index, part in enumerate([texts] if whole else [[text] for text in texts]):
-                embedding, words = session.run(None, {name: _column(part, name) for name in entry["raw"]["inputs"]})
-                if not words.all():
-                    row = start + index + int(np.argmin(words != 0))
-                    read = " or ".join(entry["inputs"])
-                    raise ValueError(f"recipe {row}: expected at least one word in {read}, received none.")
-                embeddings.append(embedding)
-        return np.concatenate(embeddings)
+                values = session.run(None, {name: _column(part, name) for name in entry["raw"]["inputs"]})
+                found = dict(zip(outputs, values, strict=True))
+                # Bundles exported by earlier versions do not say what is known.
+                known = found.get("known_words", found["words"])
+                yield start + index, found["embedding"], found["words"], known
 
     def generate(self, recipes: Iterable[Mapping[str, Any]], *, decoder: str = "picture") -> np.ndarray:
         """Encode recipes and decode their embeddings, e.g. into pictures.
@@ -342,31 +382,35 @@ class Bundle:
         return self.decode(decoder, self.encode_recipes(recipes))
 
     def distances(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """Distances by :attr:`distance`; small always means near.
+        """Distances by :attr:`distance`; small always means near, and an embedding lies at 0 from itself.
 
         Args:
             queries: float ``[m, embedding_size]``.
             gallery: float ``[n, embedding_size]``.
 
         Returns:
-            float32 ``[m, n]``: Euclidean distance, one minus the cosine, or minus the dot product.
+            float32 ``[m, n]``: Euclidean distance, one minus the cosine, or minus the dot product, computed in float64.
 
         Raises:
             ValueError: arrays of another width.
         """
-        queries, gallery = (np.asarray(array, np.float32) for array in (queries, gallery))
+        queries, gallery = (np.asarray(array, np.float64) for array in (queries, gallery))
         for name, array in (("queries", queries), ("gallery", gallery)):
             if array.ndim != 2 or array.shape[1] != self.embedding_size:
                 raise ValueError(f"{name}: expected [n, {self.embedding_size}], received {list(array.shape)}.")
         if self.distance == "dot":
-            return -(queries @ gallery.T)
+            return -(queries @ gallery.T).astype(np.float32)
         if self.distance == "cosine":
             queries, gallery = (
                 a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12) for a in (queries, gallery)
             )
-            return 1 - queries @ gallery.T
-        squares = (queries**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * (queries @ gallery.T)
-        return np.sqrt(np.maximum(squares, 0))
+            cosines = 1 - queries @ gallery.T
+            _set_close(cosines, np.nonzero(cosines < _CLOSE), queries, gallery, 0.5)  # |a - b|² / 2 of unit vectors
+            return cosines.astype(np.float32)
+        sizes = (queries**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :]
+        squares = sizes - 2 * (queries @ gallery.T)
+        _set_close(squares, np.nonzero(squares < _CLOSE * sizes), queries, gallery, 1.0)
+        return np.sqrt(squares).astype(np.float32)
 
     def _check_name(self, kind, name):
         entries = self.manifest[kind]
@@ -556,6 +600,14 @@ def _resample(image, axis, resized, start, size):
     for tap in range(taps):
         result = result + np.take(image, sources[:, tap], axis=axis) * weights[:, tap].reshape(shape)
     return result
+
+
+def _set_close(squares, places, queries, gallery, factor):
+    """Squared differences times a factor, where a difference of large sums would be mostly rounding."""
+    rows, columns = places
+    for start in range(0, len(rows), 4096):
+        part = rows[start : start + 4096], columns[start : start + 4096]
+        squares[part] = factor * ((queries[part[0]] - gallery[part[1]]) ** 2).sum(axis=1)
 
 
 def _check_list(values, name, single):

@@ -8,8 +8,9 @@ endpoint                  inputs                                                
 ``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same
                           a map picture's ``location`` float32 [batch, 4]
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same, and ``words``
-                          ``instructions`` string [batch, m], ``""`` where there are fewer int32 [batch]
-``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same two
+                          ``instructions`` string [batch, m], ``""`` where there are fewer and ``known_words``,
+                                                                                           int32 [batch]
+``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same three
                           apart by a line feed: of one shape, so that a server can batch them
 ``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
                                                                                            [batch, …]
@@ -17,7 +18,9 @@ endpoint                  inputs                                                
 
 A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
 takes a recipe (``_lines`` not where it reads precomputed sentence vectors). ``words`` is how many tokens were read, as
-in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; the client has to look.
+in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; ``known_words`` is how many of them are in
+the vocabulary: where it is 0, all recipes of as many words share one embedding. The client has to look. (Precomputed
+sentence vectors count in both with the numbers that are not 0.)
 ``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied; it reads JPEG and
 PNG, no WebP and no BMP.
 """
@@ -37,6 +40,9 @@ from kfood.data.text import RecipeTokenizer
 WORDS = "words"
 """Second output of what takes a recipe as text: how many of its words were read."""
 
+KNOWN_WORDS = "known_words"
+"""Third one: how many of those are in the vocabulary."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
@@ -46,7 +52,8 @@ class Endpoint:
         name: under which it is exported.
         function: dict of tensors → dict of tensors.
         inputs: name → shape and dtype, the batch axis open.
-        output: name of the tensor that the network computes; a text endpoint returns ``words`` besides.
+        output: name of the tensor that the network computes; a text endpoint returns ``words`` and ``known_words``
+            besides.
     """
 
     name: str
@@ -222,12 +229,19 @@ def _text_endpoint(name, encoder, tokenizer):
             tokens[schema.INSTRUCTION_VECTORS] = tf.ensure_shape(
                 vectors, [None, spec.instructions, spec.instruction_vectors]
             )
-        read = [
-            tf.math.count_nonzero(ids, axis=list(range(1, ids.shape.rank)), dtype=tf.int32) for ids in tokens.values()
-        ]
-        return {"embedding": encoder(tokens, training=False), WORDS: tf.add_n(read)}
+        known = {
+            name: ids if name == schema.INSTRUCTION_VECTORS else ids > schema.UNKNOWN_ID for name, ids in tokens.items()
+        }
+        return {"embedding": encoder(tokens, training=False), WORDS: _count(tokens), KNOWN_WORDS: _count(known)}
 
     return Endpoint(name, encode, inputs, "embedding")
+
+
+def _count(tokens):
+    """int32 [batch]: how many values are not 0, or true, in all."""
+    return tf.add_n(
+        [tf.math.count_nonzero(ids, axis=list(range(1, ids.shape.rank)), dtype=tf.int32) for ids in tokens.values()]
+    )
 
 
 def _lines_endpoint(name, encode_text):

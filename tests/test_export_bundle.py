@@ -148,7 +148,8 @@ def test_card_grpc_requests_are_answered(exported, tmp_path, monkeypatch):
     names = {}
     exec(compile(snippet, "card.md", "exec"), names)
     assert asked == ["encode_image_bytes", "encode_recipe_lines"]
-    assert (names["embeddings"].shape, names["words"].tolist()) == ((1, 6), [1 + 2 + 1 + 2])
+    # Soup; leek, salt; Boil: what the vocabulary has of "Soup", "1 leek", "salt" and "Boil it."
+    assert (names["embeddings"].shape, names["known_words"].tolist()) == ((1, 6), [1 + 2 + 1])
 
 
 def test_runtime_encodes_raw_recipes_and_photos_as_keras(exported, bundle):
@@ -208,8 +209,11 @@ def test_saved_model_endpoints_by_keyword(exported):
 def test_saved_model_says_how_many_words_it_read(exported):
     """As the ONNX file does: nothing read is 0, whatever the embedding; the others are counted after the cuts."""
     _, folder, manifest = exported
-    titles, ingredients = ["", "--", "leek soup of the house"], ["", "!\n--", "salt, salt\nleek"]
-    instructions = ["", "?", "Boil."]
+    titles, ingredients = (
+        ["", "--", "leek soup of the house", "親子丼"],
+        ["", "!\n--", "salt, salz\nleek", "鶏もも肉 200g"],
+    )
+    instructions = ["", "?", "Boil.", "煮る。"]
     signatures = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures
     lines = {
         key: tf.strings.split(tf.constant(texts), "\n").to_tensor("")
@@ -222,16 +226,17 @@ def test_saved_model_says_how_many_words_it_read(exported):
         ),
     ]
     for answer in answers:
-        assert answer["words"].dtype == tf.int32
-        assert answer["words"].numpy().tolist() == [0, 0, 2 + 3 + 1]
+        assert answer["words"].dtype == answer["known_words"].dtype == tf.int32
+        assert answer["words"].numpy().tolist() == [0, 0, 2 + 3 + 1, 1 + 2 + 1]
+        assert answer["known_words"].numpy().tolist() == [0, 0, 2 + 2 + 1, 0]
     texts = {"title": np.array(titles, object)}
     texts |= {key: np.array([[line.decode() for line in row] for row in lines[key].numpy()], object) for key in lines}
-    _, words = parity.onnx_run((folder / "onnx" / "recipe_text_encoder.onnx").read_bytes(), ["embedding", "words"])(
-        texts
-    )
-    assert words.tolist() == [0, 0, 6]
+    proto = (folder / "onnx" / "recipe_text_encoder.onnx").read_bytes()
+    _, words, known = parity.onnx_run(proto, ["embedding", "words", "known_words"])(texts)
+    assert (words.tolist(), known.tolist()) == ([0, 0, 6, 4], [0, 0, 5, 0])
     for name in ("encode_recipe_text", "encode_recipe_lines"):
-        assert manifest["endpoints"][name]["outputs"]["words"] == {"shape": [None], "dtype": "int32"}
+        for output in ("words", "known_words"):
+            assert manifest["endpoints"][name]["outputs"][output] == {"shape": [None], "dtype": "int32"}
     assert "`words` is 0" in (folder / "card.md").read_text()
 
 

@@ -236,7 +236,7 @@ def test_node_gives_the_same_embeddings(exported, kitchen, node):
         {"ingredients": ["salt", "an onion", "2 carrots"], "instructions": []},
     ]
     (node.folder / "recipe.json").write_text(json.dumps(ragged[0]))
-    (node.folder / "recipes.json").write_text(json.dumps(ragged))
+    (node.folder / "recipes.json").write_text("\ufeff" + json.dumps(ragged), encoding="utf-8")
     bundle = runtime.Bundle.open(exported[0])
     for option, file, expected in (
         ("--image", "photo.jpg", bundle.encode_photos([photo])[0]),
@@ -263,7 +263,14 @@ def test_node_says_what_is_wrong_in_a_sentence(node, tmp_path):
         ({"name": "Soup"}, 'recipe 0: expected the keys title, ingredients, instructions, received "name"'),
         (["Soup"], 'recipe 0: expected an object, received "Soup"'),
         ([], "recipes: expected a list of at least one, received none"),
-        ([{"title": "Soup"}, {"title": "--"}], "recipe 1: expected at least one word, received none"),
+        (
+            {"title": "親子丼"},
+            "recipe 0: expected at least one word that the model knows, received 1 that its vocabulary",
+        ),
+        (
+            [{"title": "Soup"}, {"title": "--"}],
+            "recipe 1: expected at least one word that the model knows, received none",
+        ),
     ):
         (node.folder / "wrong.json").write_text(json.dumps(content))
         done = node("--recipe", "wrong.json")

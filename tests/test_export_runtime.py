@@ -36,7 +36,10 @@ def png(pixels):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"title": "!", "ingredients": ["-"], "instructions": []}, "recipe 7: expected at least one word in title or"),
+        (
+            {"title": "!", "ingredients": ["-"], "instructions": []},
+            "recipe 7: .* one word that the model knows in title or .* received none",
+        ),
         ({}, "recipe 7: expected at least one word"),
         ({"name": "Soup"}, "recipe 7: expected the keys title, ingredients, .* received name"),
         ({"ingredients": "salt"}, "recipe 7: expected ingredients to be a list of strings, received str"),
@@ -54,6 +57,41 @@ def test_wrong_recipes_are_named(bundle, recipe, message):
         bundle.encode_recipes([*[good] * 7, recipe], batch_size=3)
 
 
+def test_a_recipe_of_unknown_words_alone_is_refused(bundle):
+    """All of them share an embedding; read_recipes says so of each, and gives it."""
+    unknown = [
+        {"title": "親子丼", "ingredients": ["鶏もも肉 200g"]},
+        {"title": "Zwiebelkuchen", "ingredients": ["Speck, Mehl"]},
+    ]
+    for recipe in unknown:
+        with pytest.raises(
+            ValueError, match=r"recipe 1: expected at least one word that the model knows.* received 3 that"
+        ):
+            bundle.encode_recipes([{"title": "soup"}, recipe], batch_size=1)
+    mixed = {"title": "Zwiebel soup", "ingredients": ["2 leeks", "--"], "instructions": ["Boil it."]}
+    embeddings, words, known = bundle.read_recipes([*unknown, mixed, {}], batch_size=3)
+    assert (words.tolist(), known.tolist()) == ([3, 3, 2 + 2 + 2, 0], [0, 0, 1 + 1 + 1, 0])
+    np.testing.assert_allclose(embeddings[2:3], bundle.encode_recipes([mixed]), atol=1e-6)
+    empty = bundle.read_recipes([])
+    assert [array.shape for array in empty] == [(0, 6), (0,), (0,)]
+    assert embeddings.dtype == empty[0].dtype == np.float32
+    assert words.dtype == known.dtype == empty[1].dtype == empty[2].dtype == np.int64
+
+
+def test_a_bundle_that_does_not_say_what_it_knows_still_encodes(bundle, monkeypatch):
+    """As earlier versions exported it: embedding and words."""
+    session = bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"])
+    older = types.SimpleNamespace(
+        run=lambda names, inputs: session.run(["embedding", "words"], inputs),
+        get_outputs=lambda: session.get_outputs()[:2],
+    )
+    recipes = [{"title": "soup"}]
+    expected = bundle.encode_recipes(recipes)
+    monkeypatch.setattr(bundle, "_session", lambda file: older)
+    np.testing.assert_array_equal(bundle.encode_recipes(recipes), expected)
+    assert [values.tolist() for values in bundle.read_recipes(recipes)[1:]] == [[1], [1]]
+
+
 def test_a_lone_surrogate_and_nul_separate(bundle):
     """JSON can bring both; neither can be given to onnxruntime."""
     odd = [{"title": json.loads('"leek\\ud800soup"')}, {"title": "leek\0soup"}]
@@ -65,7 +103,8 @@ def test_a_long_line_is_encoded_by_itself(bundle, monkeypatch):
     expected = bundle.encode_recipes(recipes)
     seen, run = [], bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).run
     counted = types.SimpleNamespace(
-        run=lambda names, inputs: (seen.append(len(inputs["title"])), run(names, inputs))[1]
+        run=lambda names, inputs: (seen.append(len(inputs["title"])), run(names, inputs))[1],
+        get_outputs=bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).get_outputs,
     )
     monkeypatch.setattr(bundle, "_session", lambda file: counted)
     monkeypatch.setattr(runtime, "LONG_LINE", 100)
@@ -222,3 +261,24 @@ def test_distances_by_hand():
     np.testing.assert_allclose(distances("euclidean"), [[5, 5, np.sqrt(50)]], rtol=1e-6)
     np.testing.assert_allclose(distances("cosine"), [[1, 0, 1]], atol=1e-6)
     np.testing.assert_allclose(distances("dot"), [[0, -50, 0]])
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_an_embedding_lies_at_no_distance_from_itself(rng, distance, size):
+    """And near ones at their distance, which the difference of large sums rounds away; the oracle sums one by one."""
+    a = (size * (rng.normal(size=(40, 6)) + 3)).astype(np.float32)
+    b = np.concatenate([a, a * np.float32(1 + 1e-6), a + np.float32(size * 1e-4), a[:5] * 0]).astype(np.float32)
+    manifest = {"model": "m", "embedding_size": 6, "distance": distance, "spec": {}, "encoders": {}}
+    found = runtime.Bundle(None, manifest, "", (), 0, "float32").distances(a, b)
+    assert found.dtype == np.float32
+    assert (found[np.arange(40), np.arange(40)] == 0).all()
+    assert (found >= 0).all()
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    if distance == "cosine":
+        x, y = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (x, y))
+    for i in range(40):
+        for j in range(len(y)):
+            square = sum((p - q) ** 2 for p, q in zip(x[i], y[j], strict=True))
+            expected = square**0.5 if distance == "euclidean" else square / 2 if y[j].any() else 1.0
+            assert found[i, j] == pytest.approx(expected, rel=1e-6, abs=1e-16)

@@ -14,13 +14,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from kfood.models import MODELS
+
 
 @dataclasses.dataclass(frozen=True)
 class Describe:
     """Arguments of ``kfood describe``."""
 
-    model: tyro.conf.Positional[str]
-    """Which model: acme."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"Which model: {', '.join(MODELS)}.")]
     preset: str = "published"
     """`published` or `small`."""
     variant: str = ""
@@ -44,7 +45,6 @@ def describe(args: Describe) -> dict[str, Any]:
         size, distance, inputs, and the vocabulary sizes that the figures hold for.
     """
     from kfood.configs import experiment
-    from kfood.models import MODELS
     from kfood.models.base import parameters
 
     # Weights change no figure, and need not be at hand.

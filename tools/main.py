@@ -1,8 +1,11 @@
 """The ``kfood`` command: finds the subcommand, and says in one sentence what went wrong."""
 
 import importlib
+import io
 import os
 import sys
+
+from kfood.data.names import printable
 
 COMMANDS = {
     "prepare": "raw files, or nothing → a prepared dataset",
@@ -32,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 where the input is at fault, 130 on Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the console has no bytes for is escaped, and stops no command
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: kfood COMMAND …   (kfood COMMAND --help tells more)\n")
@@ -53,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get("KFOOD_TRACEBACK"):
             raise
-        print(f"kfood {arguments[0]}: {error}", file=sys.stderr)
+        message = "\n".join(map(printable, str(error).split("\n")))
+        print(f"kfood {arguments[0]}: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"kfood {arguments[0]}: interrupted.", file=sys.stderr)

@@ -87,7 +87,8 @@ class Labelled:
 class Ucy:
     """Prepare trajectories with map pictures: windows of tracks, drawn at a random offset and scale.
 
-    Reads UCY/ETH text files (frame pedestrian x y, in metres), or GeoJSON lines or GPX tracks in degrees.
+    Reads text files of rows in metres (frame pedestrian x y, as UCY and ETH have them, ETH's obsmat.txt, time x y,
+    x y, or columns that a first row names), or GeoJSON lines or GPX tracks in degrees.
     """
 
     source: pathlib.Path
@@ -312,7 +313,9 @@ def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
     builder.check_output(args.out, overwrite=args.overwrite)
     found = tracks.Tracks(args.source)
     origin = found.origin()
-    backgrounds = tuple(sorted(args.backgrounds.glob("*.jp*g"))) if args.backgrounds else ()
+    backgrounds = (
+        tuple(sorted(path for path in args.backgrounds.glob("*.jp*g") if path.is_file())) if args.backgrounds else ()
+    )
     if args.backgrounds and not backgrounds:
         raise ValueError(f"--backgrounds: expected a folder of JPEG pictures, received none in {args.backgrounds}.")
     style = drawing.Style(args.size, args.thickness, args.scale, args.least_extent, backgrounds)

@@ -15,7 +15,6 @@ Examples:
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,6 +119,16 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
 
     if args.image:
         photo = decode_photo(args.image)
+        placed = "location" in bundle.manifest["encoders"]["image"]["inputs"]
+        if placed and args.location is None:
+            raise ValueError(
+                "--image: expected --location LEFT TOP RIGHT BOTTOM too, the map picture's corners in metres, which "
+                "this model reads, received none."
+            )
+        if args.location is not None and not placed:
+            raise ValueError(
+                "--location: expected a model that reads where a picture lies, received one that does not."
+            )
         location = None if args.location is None else _checked_location(args.location, bundle.spec)
         return bundle.encode_images([photo], location=location)[0], photo, args.image.name
     if args.trajectory:
@@ -127,19 +136,17 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
         style = Style(4 * bundle.spec["image_size"])
         shown = picture(points, style, np.random.default_rng(0))[0]
         return bundle.encode("trajectory", {"trajectory": points[None]})[0], shown, args.trajectory.name
-    if args.text is not None:
-        recipe = text_as_recipe(args.text, bundle.spec)
-        try:
-            embedding = bundle.encode_recipes([recipe])[0]
-        except ValueError as error:
-            raise ValueError(f"--text: expected at least one word, received {args.text!r}.") from error
-        return embedding, args.text, f"“{args.text}”"
-    assert args.recipe
-    recipe = read_recipe(args.recipe)
+    recipe = read_recipe(args.recipe) if args.recipe else text_as_recipe(args.text or "", bundle.spec)
+    name = args.recipe or "--text"
     try:
         embedding = bundle.encode_recipes([recipe])[0]
     except ValueError as error:
-        raise ValueError(f"{args.recipe}: {str(error).removeprefix('recipe 0: ')}") from error
+        raise ValueError(f"{name}: {str(error).removeprefix('recipe 0: ')}") from error
+    _, words, known = bundle.read_recipes([recipe])
+    if known[0] < words[0]:
+        print(f"{name}: the model knows {known[0]} of the {words[0]} words that it reads.")
+    if not args.recipe:
+        return embedding, args.text, f"“{args.text}”"
     text = "\n".join([recipe.get("title", ""), *recipe.get("ingredients", [])])
     return embedding, text, recipe.get("title") or args.recipe.name
 
@@ -193,8 +200,10 @@ def _checked_location(corners: tuple[float, ...], spec: "Mapping[str, Any]") -> 
 
 def read_recipe(path: pathlib.Path) -> dict[str, Any]:
     """A recipe as JSON; raises ValueError where the file holds something else."""
+    from kfood.data import json_files
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_files.load(path)
     except ValueError as error:
         raise ValueError(f"{path}: expected a recipe as JSON, received something else ({error}).") from error
     if not isinstance(content, dict):
@@ -206,14 +215,19 @@ def _table(results: "list[Result]", title: str) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("rank", "distance", "title", "id", "ingredients", title=escape(title))
+    from kfood.data.names import printable
+
+    def shown(text: str) -> str:
+        return escape(printable(text))
+
+    table = Table("rank", "distance", "title", "id", "ingredients", title=shown(title))
     for result in results:
         ingredients = ", ".join(result.ingredients)
         table.add_row(
             str(result.rank),
             f"{result.distance:.4f}",
-            escape(result.title),
-            escape(result.id),
-            escape(ingredients if len(ingredients) <= 80 else ingredients[:79] + "…"),
+            shown(result.title),
+            shown(result.id),
+            shown(ingredients if len(ingredients) <= 80 else ingredients[:79] + "…"),
         )
     return table

@@ -14,13 +14,14 @@ from typing import Annotated
 
 import tyro
 
+from kfood.models import MODELS
+
 
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Arguments of ``kfood train``."""
 
-    model: tyro.conf.Positional[str]
-    """Which model: acme."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"Which model: {', '.join(MODELS)}.")]
     data: pathlib.Path
     """Prepared dataset, made by `kfood prepare`."""
     run: pathlib.Path
@@ -53,7 +54,6 @@ def run(args: Train) -> None:
     """Trains, and says where the run is and how it did."""
     from kfood.configs import experiment
     from kfood.data.dataset import open_dataset
-    from kfood.models import MODELS
     from kfood.training import train
 
     named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}

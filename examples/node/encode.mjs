@@ -76,13 +76,16 @@ export async function encodeRecipes(bundle, recipes) {
     const rows = recipes.flatMap((recipe) => Array.from({ length: most }, (_, i) => clean(recipe[key]?.[i] ?? "")));
     return new ort.Tensor("string", rows, [n, most]);
   };
-  const { embedding, words } = await (await bundle.session("recipe")).run({
+  const { embedding, words, known_words: known = words } = await (await bundle.session("recipe")).run({
     title: new ort.Tensor("string", recipes.map((recipe) => clean(recipe.title ?? "")), [n]),
     ingredients: lines("ingredients"),
     instructions: lines("instructions"),
   });
-  const empty = words.data.findIndex((count) => count === 0n);
-  if (empty >= 0) throw new Error(`recipe ${empty}: expected at least one word, received none.`);
+  const empty = known.data.findIndex((count) => count === 0n);
+  if (empty >= 0) {
+    const received = words.data[empty] === 0n ? "none" : `${words.data[empty]} that its vocabulary has not`;
+    throw new Error(`recipe ${empty}: expected at least one word that the model knows, received ${received}.`);
+  }
   const width = embedding.dims[1];
   return recipes.map((_, row) => embedding.data.slice(row * width, (row + 1) * width));
 }
@@ -98,7 +101,7 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     if (option === "--image") {
       console.log(JSON.stringify(Array.from(await encodePhoto(bundle, file))));
     } else {
-      const given = JSON.parse(await readFile(file, "utf8"));
+      const given = JSON.parse((await readFile(file, "utf8")).replace(/^\uFEFF/, ""));
       const found = (await encodeRecipes(bundle, Array.isArray(given) ? given : [given])).map((row) => Array.from(row));
       console.log(JSON.stringify(Array.isArray(given) ? found : found[0]));
     }

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kfood.data.names import printable
 from kfood.search.index import Index, Result
 from kfood.search.items import Side
 
@@ -117,7 +118,7 @@ def draw_results(
     draw = ImageDraw.Draw(canvas)
     font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
     if title:
-        draw.text((gap, gap), title, fill="black", font=bold)
+        draw.text((gap, gap), printable(title), fill="black", font=bold)
     top = head + gap
 
     def show(photo, x, y):
@@ -128,7 +129,7 @@ def draw_results(
         canvas.paste(image, (x + (cell - image.width) // 2, y + (cell - image.height) // 2))
 
     def write(text, x, y, most, fill="black"):
-        wrapped = textwrap.wrap(text, 30)
+        wrapped = textwrap.wrap(printable(text), 30)
         if len(wrapped) > most:
             wrapped = [*wrapped[: most - 1], wrapped[most - 1][:29] + "…"]
         draw.multiline_text((x, y), "\n".join(wrapped), fill=fill, font=font, spacing=3)
