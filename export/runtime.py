@@ -121,7 +121,7 @@ class Bundle:
             received = manifest["format"]
             files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
             missing = [key for key in _DESCRIPTION if key not in manifest] if received == FORMAT else []
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{file}: expected the description of a bundle, received {error!r}.") from error
         if received != FORMAT:
             raise ValueError(

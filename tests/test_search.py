@@ -4,13 +4,14 @@ import dataclasses
 import io
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kfood import search
-from kfood.search import building, candidates, exact
+from kfood.search import building, candidates, exact, fingerprints
 
 DIM = 4
 
@@ -40,10 +41,11 @@ class Encoder:
     def encode_images(self, images, *, location=None):
         return np.array([[*image.mean((0, 1)) / 255, 1] for image in images], np.float32)
 
-    def encode_recipes(self, recipes):
-        if any(not recipe["title"] for recipe in recipes):
-            raise ValueError("a recipe without words")
-        return np.array([[*(float(x) for x in recipe["title"].split()), 1] for recipe in recipes], np.float32)
+    def read_recipes(self, recipes):
+        words = [recipe["title"].split() for recipe in recipes]
+        known = np.array([sum(word != "?" for word in each) for each in words])
+        values = [[float(x) for x in each] if count else [0] * 3 for each, count in zip(words, known, strict=True)]
+        return np.array([[*value, 1] for value in values], np.float32), np.array([len(each) for each in words]), known
 
 
 def make_items(colours):
@@ -190,10 +192,10 @@ def test_photos_and_recipes_are_two_galleries(tmp_path):
     assert not np.array_equal(index.embeddings("recipes"), index.embeddings("photos"))
 
 
-def test_a_recipe_without_words_is_left_out_and_named(tmp_path, monkeypatch):
+def test_a_recipe_without_a_known_word_is_left_out_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(building, "BATCH", 2)
     items = list(make_items(COLOURS))
-    items[1] = dataclasses.replace(items[1], recipe={"title": ""})
+    items[1] = dataclasses.replace(items[1], recipe={"title": "? ?"})
     done = []
     description = search.build_index(
         tmp_path / "index",
@@ -252,23 +254,63 @@ def test_the_bundle_of_the_index_is_known(tmp_path):
 def test_damaged_indexes_are_refused(tmp_path):
     build(tmp_path / "index")
     path = tmp_path / "index"
-    lines = (path / "items.jsonl").read_bytes()
-    (path / "items.jsonl").write_bytes(lines[:-1])
-    with pytest.raises(ValueError, match=r"items\.jsonl"):
+    for name in search.Index.open(path).description["files"]:
+        content = (path / name).read_bytes()
+        for place in (0, len(content) // 2, len(content) - 1):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            (path / name).write_bytes(changed)
+            with pytest.raises(ValueError, match=rf"{name}: expected sha256 .*it is damaged, or of another index"):
+                search.Index.open(path)
+        (path / name).write_bytes(content[:-1])
+        with pytest.raises(
+            ValueError, match=rf"{name}: expected {len(content)} bytes, received {len(content) - 1} bytes"
+        ):
+            search.Index.open(path)
+        (path / name).write_bytes(content)
+    photos = (path / "photos.npy").read_bytes()
+    (path / "photos.npy").write_bytes((path / "recipes.npy").read_bytes())
+    with pytest.raises(ValueError, match=r"photos\.npy: expected sha256"):
         search.Index.open(path)
-    (path / "items.jsonl").write_bytes(lines)
-    photos = np.load(path / "photos.npy")
-    np.save(path / "photos.npy", photos[:-1])
-    with pytest.raises(ValueError, match=r"photos\.npy: expected shape \[5, 4\], received \[4, 4\]"):
-        search.Index.open(path)
+    (path / "photos.npy").write_bytes(photos)
+    description = json.loads((path / "index.json").read_text())
+    for key, value, message in (
+        ("items", 4, r"photos\.npy: expected shape \[4, 4\], received \[5, 4\]"),
+        ("format", 2, "expected an index of format 3, received format 2; run `kfood index` again"),
+        ("files", {}, "expected the description of an index"),
+        ("files", 7, "expected the description of an index"),
+        ("approximate", {"method": "int8"}, "expected the description of an index"),
+    ):
+        (path / "index.json").write_text(json.dumps(description | {key: value}))
+        with pytest.raises(ValueError, match=message):
+            search.Index.open(path)
+    (path / "index.json").write_text(json.dumps(description))
+    assert len(search.Index.open(path)) == 5
     (path / "photos.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected the file photos\.npy"):
         search.Index.open(path)
-    (path / "index.json").write_text("{")
-    with pytest.raises(ValueError, match="expected the description of an index"):
-        search.Index.open(path)
+    for content in ("{", "[]", "7", "[" * 100_000):
+        (path / "index.json").write_text(content)
+        with pytest.raises(ValueError, match="expected the description of an index"):
+            search.Index.open(path)
     with pytest.raises(FileNotFoundError, match=r"found no index\.json"):
         search.Index.open(tmp_path)
+
+
+def test_of_a_large_file_pieces_tell_it_from_another(tmp_path):
+    """A part that was not copied is zeros; the end and the begin are looked at."""
+    content = np.random.default_rng(0).bytes(18 << 20)
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    expected = fingerprints.fingerprint(path)
+    assert expected["size"] == len(content)
+    assert fingerprints.fingerprint(path) == expected
+    for place in (0, len(content) - 1, 9 << 20):
+        length = 1 if place != 9 << 20 else 1 << 17
+        changed = content[:place] + bytes([content[place] ^ 1]) + bytes(length - 1) + content[place + length :]
+        assert len(changed) == len(content)
+        path.write_bytes(changed)
+        assert fingerprints.fingerprint(path)["sha256"] != expected["sha256"]
 
 
 def test_wrong_queries_are_refused(tmp_path):
@@ -311,14 +353,19 @@ class FakeBundle(Encoder):
         super().__init__()
         self.spec = {"instruction_vectors": 0, "title_words": 8}
         self.encoders = {"image": {}, "recipe": {}}
+        self.manifest = {"encoders": {"image": {"inputs": {"image": {}}}}}
+        self.known = 3
 
     def encode_recipes(self, recipes):
         self.asked = recipes
         if recipes[0].get("title") == "  ":
-            raise ValueError("recipe 0: expected at least one word in title, received none.")
+            raise ValueError("recipe 0: expected at least one word that the model knows in title, received none.")
         if "name" in recipes[0]:
             raise ValueError("recipe 0: expected the keys title, received name.")
         return np.array([[0, 1, 0, 1]], np.float32)
+
+    def read_recipes(self, recipes):
+        return self.encode_recipes(recipes), np.array([3]), np.array([self.known])
 
 
 @pytest.fixture
@@ -352,9 +399,48 @@ def test_command_text_and_recipe_find_photos(command, tmp_path, capsys):
     assert bundle.asked[0]["ingredients"] == ["green", "leek"]
     assert "→ photos" in capsys.readouterr().out
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps({"title": "Leeks", "ingredients": ["leek"]}))
+    recipe.write_text("\ufeff" + json.dumps({"title": "Leeks", "ingredients": ["leek"]}), encoding="utf-8")
     assert run(recipe=recipe, to="recipes")[0].id == "id1"
-    assert "Leeks → recipes" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Leeks → recipes" in printed
+    assert "knows" not in printed
+    bundle.known = 2
+    run(recipe=recipe)
+    assert f"{recipe}: the model knows 2 of the 3 words that it reads." in capsys.readouterr().out
+    run(text="a")
+    assert "--text: the model knows 2 of the 3 words that it reads." in capsys.readouterr().out
+
+
+def test_what_a_console_has_no_bytes_for_is_escaped(command, tmp_path, monkeypatch):
+    """Half a surrogate pair, and a control sequence, in a title; and the same drawn."""
+    from kfood.tools import main
+    from kfood.tools import search as tool
+
+    run, _ = command
+    recipe, picture = tmp_path / "recipe.json", tmp_path / "found.png"
+    recipe.write_text('{"title": "soup \\ud83c\\u001b[2J", "ingredients": ["onion"]}')
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(tool, "main", lambda arguments: run(recipe=recipe, gallery_picture=picture))
+    assert main.main(["search"]) == 0
+    out.flush()
+    printed = out.buffer.getvalue().decode()
+    assert "soup \\ud83c\\x1b" in printed
+    assert "\x1b" not in printed
+    assert Image.open(picture).format == "PNG"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_message_reaches_any_console(monkeypatch, encoding):
+    from kfood.tools import main
+
+    err = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main.main(["search", "日本\ud83c\x1b[2J", "--text", "a"]) == 2
+    err.flush()
+    said = err.buffer.getvalue()
+    assert b"\\ud83c\\x1b[2J: expected an index made by" in said
+    assert said.startswith(b"kfood search: " + "日本".encode(encoding, "backslashreplace"))
 
 
 @pytest.mark.parametrize(
@@ -362,6 +448,8 @@ def test_command_text_and_recipe_find_photos(command, tmp_path, capsys):
     [
         ("{", "expected a recipe as JSON, received something else"),
         ("[]", "expected one recipe as a JSON object, received a list"),
+        ("[" * 200_000 + "]" * 200_000, "expected a recipe as JSON, received something else .lists and objects nested"),
+        ("[" * 200_000, "expected a recipe as JSON, received something else .lists and objects nested"),
         ('{"name": "Soup"}', r"recipe\.json: expected the keys title, received name"),
     ],
 )
@@ -385,6 +473,12 @@ def test_command_refuses(command, tmp_path):
         run(image=tmp_path / "none.jpg")
     with pytest.raises(FileNotFoundError, match="if it was moved, give --bundle"):
         run(text="leek", bundle=tmp_path / "elsewhere")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="--location: expected a model that reads where a picture lies"):
+        run(image=tmp_path / "a.png", location=(0, 1, 1, 0))
+    bundle.manifest["encoders"]["image"]["inputs"]["location"] = {}
+    with pytest.raises(ValueError, match="--image: expected --location LEFT TOP RIGHT BOTTOM too"):
+        run(image=tmp_path / "a.png")
     bundle.sha256 = "00" * 32
     with pytest.raises(ValueError, match="index again with this bundle"):
         run(text="leek")
@@ -452,7 +546,8 @@ def test_index_command(dataset, tmp_path, monkeypatch, capsys):
 
     bundle = FakeBundle()
     bundle.spec["ingredient_unit"] = "word"
-    bundle.encode_recipes = lambda recipes: np.ones((len(recipes), DIM), np.float32)
+    ones = np.ones(3, np.int64)
+    bundle.read_recipes = lambda recipes: (np.ones((len(recipes), DIM), np.float32), ones, ones)
     monkeypatch.setattr(runtime.Bundle, "open", lambda path, threads, precision: bundle)
     tool.main(
         [str(tmp_path / "bundle"), "--data", str(dataset.path), "--out", str(tmp_path / "index"), "--split", "all"]
@@ -490,10 +585,12 @@ class Generator(FakeBundle):
     ],
 )
 def test_explanation_decodes_what_was_compared(tmp_path, sources, encoder, side, source, of_query):
-    build(tmp_path / "index")
-    path = tmp_path / "index"
-    np.save(path / "photos.npy", 0.5 * np.load(path / "photos.npy"))  # so that photos and recipes differ
-    index = search.Index.open(path)
+    class Darker(Encoder):  # so that photos and recipes differ
+        def encode_images(self, images, *, location=None):
+            return 0.5 * super().encode_images(images)
+
+    build(tmp_path / "index", encoder=Darker())
+    index = search.Index.open(tmp_path / "index")
     query = np.array([0.5, 0.2, 0, 0.5], np.float32)
     results = index.search(query, side, 3)
     found = search.explain(Generator(sources), index, query, encoder, results, side)

@@ -84,7 +84,7 @@ def run(args: Index) -> None:
     print(f"{args.out}: {description['items']:,} {what}, by {description['distance']} distance.")
     left_out = description["without_words"]
     if left_out["count"]:
-        print(f"Left out, no word that the model reads: {left_out['count']:,} ({', '.join(left_out['first'])}).")
+        print(f"Left out, no word that the model knows: {left_out['count']:,} ({', '.join(left_out['first'])}).")
     if approximate := description["approximate"]:
         recalls = ", ".join(f"{side} {recall:.1%}" for side, recall in approximate["recall"].items())
         print(f"{approximate['method']}: of the exact nearest {approximate['top']} it finds: {recalls}.")

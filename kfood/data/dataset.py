@@ -423,7 +423,7 @@ def open_dataset(path, kind="recipes"):
             fingerprint=vocabulary_fingerprint(path, opened.vocabularies),
         )
         recorded = content["vocabulary"]["sha256"]
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{description}: not the description of a prepared dataset ({error!r}).") from error
     if recorded != dataset.fingerprint:
         raise ValueError(

@@ -72,7 +72,7 @@ def read_run(folder: pathlib.Path) -> Run:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         received = content["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: expected a report by kfood, received {error!r}.") from error
     if received != report.FORMAT:
         raise ValueError(

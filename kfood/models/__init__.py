@@ -71,7 +71,7 @@ def run_config(run: str | pathlib.Path) -> dict[str, Any]:
         complete = (
             all(name in content for name in ("model", "config", "spec", "training")) and content["data"]["fingerprint"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: expected the settings that 'kfood train' writes ({error!r}).") from error
     if not complete:
         raise ValueError(f"{path}: expected model, config, spec, training and data, received {list(content)}.")

@@ -3,7 +3,7 @@
 ::
 
     INDEX/
-      index.json        what it is: bundle, model, distance, dataset, number of items
+      index.json        what it is: bundle, model, distance, dataset, number of items; size and sha256 of each file
       photos.npy        float32 [items, dim], embeddings of the photos
       recipes.npy       float32 [items, dim], embeddings of the recipes, where there are any
       trajectories.npy  likewise of trajectories; photos are then their map pictures

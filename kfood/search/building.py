@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kfood import folders
-from kfood.search import candidates
+from kfood.search import candidates, fingerprints
 from kfood.search.index import FORMAT
 from kfood.search.items import SIDES, Encoder, Item
 
@@ -38,7 +38,7 @@ def build_index(
     Args:
         out: the folder to make.
         encoder: the bundle whose encoders embed them.
-        items: what to index. An item whose recipe has no word that the model reads is left out, and counted.
+        items: what to index. An item whose recipe has no word that the model knows is left out, and counted.
         dataset: ``name`` and ``fingerprint`` of where the items come from.
         splits: which of its splits.
         precision: of the encoders that embed them, as it was asked of the bundle; queries are to be embedded likewise.
@@ -77,6 +77,8 @@ def build_index(
         }
         if approximate is not None:
             description["approximate"] = candidates.write(part, approximate, encoder.distance, sides)
+        names = sorted(path.name for path in part.iterdir())
+        description["files"] = {name: fingerprints.fingerprint(part / name) for name in names}
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         (part / "index.json").write_text(text, encoding="utf-8")
     return description
@@ -86,7 +88,7 @@ def _write_items(part, encoder, items, advance):
     """Write embeddings, texts and thumbnails.
 
     Returns:
-        The number written, ids left out because no word of theirs is read, and the sides that there are.
+        The number written, ids left out because no word of theirs is known, and the sides that there are.
     """
     count, without_words, offsets = 0, [], ([0], [0])
     with (
@@ -98,7 +100,8 @@ def _write_items(part, encoder, items, advance):
     ):
         for batch in _batches(items):
             kept, embeddings = _encode_recipes(encoder, batch)
-            without_words += [item.id for item in batch if item not in kept]
+            kept_ids = {item.id for item in kept}
+            without_words += [item.id for item in batch if item.id not in kept_ids]
             if kept:
                 location = None if kept[0].location is None else np.stack([item.location for item in kept])
                 photos.write(encoder.encode_images([item.photo for item in kept], location=location).tobytes())
@@ -140,17 +143,11 @@ def _batches(items):
 
 
 def _encode_recipes(encoder, batch):
-    """Items that the encoder can read, and their embeddings; None for photos alone."""
+    """Items of which the encoder knows a word, and their embeddings; None for photos alone."""
     if all(item.recipe is None for item in batch):
         return batch, None
-    try:
-        return batch, encoder.encode_recipes([item.recipe for item in batch])
-    except ValueError:
-        if len(batch) == 1:
-            return [], None
-    parts = [_encode_recipes(encoder, [item]) for item in batch]
-    kept = [item for items, _ in parts for item in items]
-    return kept, np.concatenate([embeddings for items, embeddings in parts if items]) if kept else None
+    embeddings, _, known = encoder.read_recipes([item.recipe for item in batch])
+    return [item for item, words in zip(batch, known, strict=True) if words], embeddings[known > 0]
 
 
 def _thumbnail(photo):

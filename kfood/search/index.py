@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from kfood.evaluation.exact import Distance
-from kfood.search import candidates
+from kfood.search import candidates, fingerprints
 from kfood.search.exact import nearest
 from kfood.search.items import SIDES, Encoder, Side
 
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout."""
+
+_FILES = ("items.jsonl", "thumbnails.bin", "offsets.npy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Index:
 
     @classmethod
     def open(cls, path: str | pathlib.Path) -> "Index":
-        """Open an index made by ``kfood index``.
+        """Open an index made by ``kfood index``, each file checked against ``index.json``.
 
         Raises:
             FileNotFoundError: no index there, or one of its files is missing.
@@ -77,34 +79,32 @@ class Index:
             description = json.loads(file.read_text(encoding="utf-8"))
             received = description["format"]
             shape = (description["items"], description["embedding_size"])
-            sides = [side for side in SIDES if side in description.get("sides", SIDES)]
-            needed = [*(f"{side}.npy" for side in sides), "items.jsonl", "thumbnails.bin", "offsets.npy"]
-            if description["approximate"]:
-                needed += [
-                    f"{side}.{end}"
-                    for side in sides
-                    for end in candidates.ENGINES[description["approximate"]["method"]].ENDINGS
-                ]
-        except (ValueError, KeyError, TypeError) as error:
+            if received == FORMAT:
+                sides = [side for side in SIDES if side in description["sides"]]
+                files = {
+                    name: {key: entry[key] for key in ("size", "sha256")}
+                    for name, entry in description["files"].items()
+                }
+                needed = [*(f"{side}.npy" for side in sides), *_FILES]
+                if description["approximate"]:
+                    engine = candidates.ENGINES[description["approximate"]["method"]]
+                    needed += [f"{side}.{end}" for side in sides for end in engine.ENDINGS]
+                files = {name: files[name] for name in needed}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
         if received != FORMAT:
-            raise ValueError(f"{file}: expected an index of format {FORMAT}, received format {received!r}.")
-        for name in needed:
-            if not (path / name).is_file():
-                raise FileNotFoundError(f"{path}: expected the file {name}, but it is missing.")
-        try:
-            embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in sides}
-            offsets = np.load(path / "offsets.npy")
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: expected whole .npy files, received a damaged one ({error}).") from error
+            raise ValueError(
+                f"{file}: expected an index of format {FORMAT}, received format {received!r}; run `kfood index` again."
+            )
+        for name, expected in files.items():
+            fingerprints.check(path, name, expected)
+        embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in sides}
         for side, array in embeddings.items():
             if array.shape != shape:
                 raise ValueError(f"{path / side}.npy: expected shape {list(shape)}, received {list(array.shape)}.")
-        sizes = [(path / name).stat().st_size for name in ("items.jsonl", "thumbnails.bin")]
-        if offsets.shape != (2, shape[0] + 1) or list(offsets[:, -1]) != sizes:
-            raise ValueError(
-                f"{path}: expected items.jsonl and thumbnails.bin to end where offsets.npy says; it is damaged."
-            )
+        offsets = np.load(path / "offsets.npy")
+        if offsets.shape != (2, shape[0] + 1):
+            raise ValueError(f"{path}/offsets.npy: expected shape {[2, shape[0] + 1]}, received {list(offsets.shape)}.")
         return cls(path, description, embeddings, offsets)
 
     @property

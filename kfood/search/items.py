@@ -26,8 +26,8 @@ class Encoder(Protocol):
     def encode(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Inputs by name, ready for an encoder → float32 [n, embedding_size]."""
 
-    def encode_recipes(self, recipes: list[Mapping[str, Any]]) -> np.ndarray:
-        """Recipes as text → float32 [n, embedding_size]."""
+    def read_recipes(self, recipes: list[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Recipes as text → float32 [n, embedding_size]; int64 [n], words read of each, and those that it knows."""
 
 
 @dataclasses.dataclass(frozen=True)
