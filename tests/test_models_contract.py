@@ -259,3 +259,70 @@ def test_every_preset_and_variant_can_be_named(name):
             chosen = experiment(name, preset, variant)
             assert from_dict(type(chosen.model), {}) is not None
             assert isinstance(chosen.model, MODELS[name].load().config_class)
+
+
+def test_one_optimizer_for_a_model_of_one_phase(tiny_spec, tiny_batch, tmp_path):
+    """By name or as an object, by position or by keyword; kept by saving."""
+    for arguments, named in (
+        (("sgd",), {}),
+        ((), {"optimizer": "sgd"}),
+        ((keras.optimizers.SGD(0.01),), {}),
+        ((), {"optimizers": {"encoders": "sgd"}}),
+    ):
+        model = make("two_tower", tiny_spec, compiled=False)
+        assert [phase.name for phase in model.phases] == ["encoders"]
+        model.compile(*arguments, run_eagerly=True, **named)
+        (optimizer,) = model.optimizers.values()
+        assert type(optimizer) is keras.optimizers.SGD
+        before = snapshot(model.trainable_variables)
+        model.train_on_batch(tiny_batch)
+        assert any(
+            np.any(old != variable.numpy()) for old, variable in zip(before, model.trainable_variables, strict=True)
+        )
+    model.save(tmp_path / "model.keras")
+    (optimizer,) = keras.models.load_model(tmp_path / "model.keras").optimizers.values()
+    assert (type(optimizer), int(optimizer.iterations)) == (keras.optimizers.SGD, 1)
+
+
+def test_what_a_model_has_itself_is_refused_by_name(tiny_spec, tiny_batch):
+    model = make("acme", tiny_spec, compiled=False)
+    names = [phase.name for phase in model.phases]
+    assert len(names) > 1
+    for arguments, named, message in (
+        (("adam",), {}, rf"optimizer: expected one for each phase of acme, .* among \[{', '.join(map(repr, names))}\]"),
+        ((), {"optimizer": keras.optimizers.Adam()}, "optimizer: expected one for each phase"),
+        (
+            (),
+            {"optimizer": "adam", "optimizers": {names[0]: "adam"}},
+            "expected optimizers or optimizer, received both",
+        ),
+        ((), {"optimizers": {"encoder": "adam"}}, r"optimizers: expected phases among .*, received \['encoder'\]"),
+        ((None, "mse"), {}, "loss: expected none, for acme has losses and metrics of its own"),
+        ((), {"loss": "mse"}, "loss: expected none"),
+        ((), {"loss_weights": [1]}, "loss_weights: expected none"),
+        ((), {"metrics": ["accuracy"]}, "metrics: expected none"),
+        ((), {"weighted_metrics": ["accuracy"]}, "weighted_metrics: expected none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.compile(*arguments, **named)
+    model.compile(run_eagerly=True)
+    weights, targets = np.ones(8, "float32"), np.zeros(8, "float32")
+    for call, message in (
+        (lambda: model.fit(tiny_batch, class_weight={0: 1.0}, verbose=0), "class_weight: expected none"),
+        (lambda: model.fit(tiny_batch, sample_weight=weights, verbose=0), "sample_weight: expected none"),
+        (lambda: model.fit(tiny_batch, targets, sample_weight=weights, verbose=0), "sample_weight: expected none"),
+        (lambda: model.evaluate(tiny_batch, targets, sample_weight=weights, verbose=0), "sample_weight: expected none"),
+        (lambda: model.train_on_batch(tiny_batch, targets, sample_weight=weights), "sample_weight: expected none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert np.isfinite(model.fit(tiny_batch, targets, verbose=0).history["loss"][0])
+
+
+def test_no_weights_of_a_backbone_may_be_none(tiny_spec):
+    """As keras.applications says it; in a config, in a dict, and in what is saved."""
+    from kfood.layers.image import ImageEncoderConfig
+
+    assert ImageEncoderConfig("small", None) == ImageEncoderConfig("small", "")
+    assert from_dict(ImageEncoderConfig, {"backbone": "small", "weights": None}).weights == ""
+    assert experiment("two_tower", "small", "", ("image_encoder.weights=",)).model.image_encoder.weights == ""

@@ -48,6 +48,10 @@ class ImageEncoderConfig:
     blocks: int = 1
     dropout: float = 0.0
 
+    def __post_init__(self):
+        if self.weights is None:  # as keras.applications says it
+            object.__setattr__(self, "weights", "")
+
 
 def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) -> keras.Model:
     """Photo → vector before any shared layer: ``tanh(Linear(average pool(backbone)))``.

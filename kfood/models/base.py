@@ -201,17 +201,32 @@ class RetrievalModel(keras.Model):
             if all(feature in inputs for feature in encoder.input)
         }
 
-    def compile(self, optimizers: Mapping[str, keras.optimizers.Optimizer] | None = None, **kwargs):
+    def compile(
+        self,
+        optimizers: Mapping[str, Any] | keras.optimizers.Optimizer | str | None = None,
+        loss: None = None,
+        *,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        **kwargs,
+    ):
         """Prepares training.
 
         Args:
-            optimizers: phase name → optimizer, where they shall differ from the config's.
+            optimizers: phase name → optimizer, or the name of one, where they shall differ from the config's.
+            loss: none; it stands where ``keras.Model.compile`` has it.
+            optimizer: that of a model of one phase, as ``keras.Model.compile`` takes it.
             **kwargs: ``run_eagerly``, ``jit_compile``, ``steps_per_execution`` as in ``keras.Model.compile``.
 
         Raises:
-            ValueError: an optimizer for a phase that does not exist.
+            ValueError: an optimizer for a phase that does not exist, one for several phases, or a loss or metric: these
+                are the model's own.
         """
-        given = dict(optimizers or {})
+        own = [name for name in _NOT_COMPILED if kwargs.pop(name, loss if name == "loss" else None) is not None]
+        if own:
+            raise ValueError(
+                f"{own[0]}: expected none, for {self.name} has losses and metrics of its own, received one."
+            )
+        given = self._optimizers_by_phase(optimizers, optimizer)
         unknown = sorted(set(given) - {phase.name for phase in self.phases})
         if unknown:
             raise ValueError(
@@ -220,7 +235,7 @@ class RetrievalModel(keras.Model):
         mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
-            optimizer = given.get(phase.name) or phase.optimizer.build(phase.name)
+            optimizer = keras.optimizers.get(given.get(phase.name) or phase.optimizer.build(phase.name))
             if mixed and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             if not optimizer.built:
@@ -229,6 +244,20 @@ class RetrievalModel(keras.Model):
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=made[self.phases[-1].name], auto_scale_loss=False, **kwargs)
         self.optimizers = made
+
+    def _optimizers_by_phase(self, optimizers, optimizer):
+        if optimizer is not None and optimizers is not None:
+            raise ValueError("compile: expected optimizers or optimizer, received both.")
+        given = optimizers if optimizer is None else optimizer
+        if given is None or isinstance(given, Mapping):
+            return dict(given or {})
+        names = [phase.name for phase in self.phases]
+        if len(names) > 1:
+            raise ValueError(
+                f"optimizer: expected one for each phase of {self.name}, optimizers={{phase: optimizer}} with phases "
+                f"among {names}, received one for all; those left out are as the config says."
+            )
+        return {names[0]: given}
 
     def get_compile_config(self):
         """Optimizers by phase, and how the step is run."""
@@ -249,7 +278,14 @@ class RetrievalModel(keras.Model):
         return list(self.loss_means.values())
 
     def fit(self, *args, callbacks=None, **kwargs):
-        """As ``keras.Model.fit``, with :meth:`begin_epoch` and :meth:`end_epoch` around each epoch."""
+        """As ``keras.Model.fit``, with :meth:`begin_epoch` and :meth:`end_epoch` around each epoch.
+
+        Raises:
+            ValueError: ``class_weight`` or ``sample_weight``: the losses compare items with each other.
+        """
+        for name in ("class_weight", "sample_weight"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
         return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
 
     def train_step(self, data):
@@ -302,6 +338,9 @@ class RetrievalModel(keras.Model):
             self.loss_means[name].update_state(value)
         self.loss_means["loss"].update_state(_weighted(values, self.phases[-1]))
         return {name: mean.result() for name, mean in self.loss_means.items()}
+
+
+_NOT_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 class _Epochs(keras.callbacks.Callback):
@@ -362,7 +401,13 @@ def real_pictures(batch: Mapping[str, Any], side: int, antialias: bool):
 
 
 def batch_of(data):
-    """The dict of features, from a dataset of dicts or of (dict,) or (dict, target) tuples."""
+    """The dict of features, from a dataset of dicts or of (dict,) or (dict, target) tuples.
+
+    Raises:
+        ValueError: a tuple with sample weights.
+    """
+    if not isinstance(data, Mapping) and len(data) > 2 and data[2] is not None:
+        raise ValueError("sample_weight: expected none, for losses that compare items have no weights of items.")
     return data if isinstance(data, Mapping) else data[0]
 
 
@@ -422,6 +467,8 @@ def _default(field):
 
 def _checked(value, default, path):
     expected = type(default)
+    if expected is str and value is None:
+        return ""
     try:
         if expected is tuple:
             items = value.split(",") if isinstance(value, str) else value
