@@ -29,7 +29,7 @@ import ijson
 import numpy as np
 from PIL import Image, ImageOps
 
-from kfood.data import pickles
+from kfood import pickles
 from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.vectors import SentenceVectors
