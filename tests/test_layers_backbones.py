@@ -1,12 +1,16 @@
-"""Backbones from elsewhere: timm's released vision transformers, presets of keras-hub."""
+"""Backbones from elsewhere: timm's released vision transformers, presets of keras-hub, a script's own model."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
+from kfood.configs import experiment
 from kfood.layers import image, vit
+from kfood.models import MODELS
+from kfood.models.base import from_dict
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
@@ -181,3 +185,60 @@ def test_a_transformer_without_a_class_token_gives_a_map(preset, rng):
     np.testing.assert_allclose(found(pictures), np.reshape(network(pictures), (2, 2, 2, 8)), atol=1e-5)
     pooled = keras.Model(found.input, image.pool(found.output))(pictures)
     np.testing.assert_allclose(pooled, np.mean(network(pictures), axis=1), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scale(keras.layers.Layer):
+    """Times a number."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+
+    def call(self, x):
+        return self.factor * x
+
+
+def own_model(side=32, pooling=False):
+    """A script's backbone: a convolution and a layer of its own, the factor not as it starts."""
+    picture = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(6, 3, strides=8, activation="relu")(Scale(name="scale")(picture))
+    model = keras.Model(picture, keras.layers.GlobalAveragePooling2D()(x) if pooling else x)
+    model.get_layer("scale").factor.assign(0.25)
+    return model
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_a_models_own_backbone_is_trained_saved_and_loaded(pooling, tiny_spec, tiny_batch, tmp_path):
+    own = own_model(pooling=pooling)
+    chosen = experiment("two_tower", "small", overrides=("embedding_size=8", "recipe_encoder.word_size=6")).model
+    chosen = dataclasses.replace(chosen, image_encoder=image.ImageEncoderConfig(backbone=own))
+    model = MODELS["two_tower"].load()(chosen, tiny_spec)
+    model.compile()
+    backbone = model.encoders["image"].get_layer("backbone")
+    features = np.asarray(own(tiny_batch["image"]))
+    np.testing.assert_allclose(np.reshape(backbone(tiny_batch["image"]), features.shape), features, atol=1e-5)
+    for other in [MODELS["two_tower"].load()(chosen, tiny_spec), model]:  # each has its own copy
+        other.compile()
+        other.train_on_batch(tiny_batch)
+    np.testing.assert_array_equal(own(tiny_batch["image"]), features)
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for name, embeddings in model(tiny_batch).items():
+        np.testing.assert_allclose(loaded(tiny_batch)[name], embeddings, atol=1e-6)
+    again = from_dict(type(chosen), json.loads(json.dumps(dataclasses.asdict(chosen))))
+    assert image.is_architecture(again.image_encoder.backbone)
+    again = MODELS["two_tower"].load()(again, tiny_spec)
+    model.save_weights(tmp_path / "last.weights.h5")
+    again.load_weights(tmp_path / "last.weights.h5")
+    np.testing.assert_allclose(again(tiny_batch)["image"], model(tiny_batch)["image"], atol=1e-6)
+
+
+def test_a_models_own_backbone_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"expected a keras.Model of registered layers that takes \[None, 48, 48, 3\]"):
+        image.backbone(48, image.ImageEncoderConfig(backbone=own_model(32)))
+
+
+def test_on_the_command_line_a_model_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"--set image_encoder\.backbone: expected a name, received a model"):
+        experiment("two_tower", "small", overrides=(f"image_encoder.backbone={own_model().to_json()}",))

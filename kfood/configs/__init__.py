@@ -5,6 +5,7 @@ import importlib
 from typing import Any
 
 from kfood import schema
+from kfood.layers.image import is_architecture
 from kfood.models.base import replace
 from kfood.training import TrainingConfig
 
@@ -58,6 +59,8 @@ def experiment(name: str, preset: str = "published", variant: str = "", override
         path, equals, value = override.partition("=")
         if not equals:
             raise ValueError(f"--set: expected field=value, received {override!r}.")
+        if path.rpartition(".")[2] == "backbone" and is_architecture(value):
+            raise ValueError(f"--set {path}: expected a name, received a model, which is for scripts.")
         if path.split(".")[0] not in ("training", "spec"):
             path = f"model.{path}"
         chosen = replace(chosen, path, value)

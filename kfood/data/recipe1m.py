@@ -28,7 +28,8 @@ import ijson
 import numpy as np
 from PIL import Image, ImageOps
 
-from kfood.data import json_files, pickles
+from kfood import pickles
+from kfood.data import json_files
 from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.names import SAFE_NAME

@@ -1,4 +1,5 @@
-"""Image encoders: backbones of ``keras.applications`` and of keras-hub by name, vision transformers, a small one."""
+"""Image encoders: backbones of ``keras.applications`` and of keras-hub by name, EfficientNet-Lite, vision transformers,
+a small one, and a script's own."""
 
 import dataclasses
 import math
@@ -6,10 +7,11 @@ import pathlib
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
-from kfood import schema
-from kfood.layers import vit
+from kfood import pickles, schema
+from kfood.layers import efficientnet_lite, vit
 from kfood.layers.inputs import symbolic_inputs
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
@@ -31,12 +33,18 @@ class ImageEncoderConfig:
     """The picture side.
 
     Attributes:
-        backbone: ``"small"`` (for CPUs), a name of :data:`kfood.layers.vit.SIZES`, that of a model in
-            ``keras.applications``, e.g. ``"ResNet50"``, or ``"hub:"`` and a preset of keras-hub: a name, e.g.
-            ``"hub:vit_base_patch16_224_imagenet"``, a ``kaggle://`` or ``hf://`` handle, or a folder.
-        weights: ``"imagenet"`` (those that keras.applications or the preset comes with, downloaded where need be), the
-            path of a ``.weights.h5`` or ``.keras`` file for the backbone, of a vision transformer also that of timm's
-            ``.safetensors``, that of a run folder, whose best backbone is taken, or empty for none.
+        backbone: ``"small"`` (for CPUs), a name of :data:`kfood.layers.efficientnet_lite.SIZES` or
+            :data:`kfood.layers.vit.SIZES`, that of a model in ``keras.applications``, e.g. ``"ResNet50"``, or
+            ``"hub:"`` and a preset of keras-hub: a name, e.g. ``"hub:vit_base_patch16_224_imagenet"``, a ``kaggle://``
+            or ``hf://`` handle, or a folder. In a script also a ``keras.Model`` from pictures float32
+            ``[batch, side, side, 3]`` in [0, 255] to a map, to tokens or to a vector; its layers have to be Keras' own
+            or registered (``keras.saving.register_keras_serializable``), and the field becomes its
+            :class:`Architecture`.
+        weights: ``"imagenet"`` (those that keras.applications or the preset comes with, downloaded where need be; of an
+            EfficientNet-Lite the installed package's, extra ``pretrained``), the path of a ``.weights.h5`` or
+            ``.keras`` file for the backbone, of an EfficientNet-Lite also that of the released ``.pth``, of a vision
+            transformer that of timm's ``.safetensors``, that of a run folder, whose best backbone is taken, or empty
+            for none. Of a ``keras.Model`` they are its own unless a path is given here.
         widths: channels of each stage of ``"small"``; the stem quarters the side, each stage after the first halves it.
         blocks: residual blocks in each stage of ``"small"``.
         dropout: rate on the pooled features, training only.
@@ -51,6 +59,28 @@ class ImageEncoderConfig:
     def __post_init__(self):
         if self.weights is None:  # as keras.applications says it
             object.__setattr__(self, "weights", "")
+        if isinstance(self.backbone, keras.Model):
+            object.__setattr__(self, "backbone", Architecture(self.backbone))
+
+
+class Architecture(str):
+    """A ``keras.Model`` as the text (JSON) of its architecture, with its weights beside it.
+
+    Configs are kept as text, and so is what a saved model or a run folder is built anew from: the text alone, for both
+    hold weights of their own.
+    """
+
+    weights: list[np.ndarray]
+
+    def __new__(cls, model):
+        """Takes what ``model`` is now."""
+        text = super().__new__(cls, model.to_json())
+        text.weights = model.get_weights()
+        return text
+
+    def __reduce__(self):
+        """A copy is the text alone."""
+        return str, (str(self),)
 
 
 def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) -> keras.Model:
@@ -95,6 +125,7 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
     """
     picture = keras.Input((image_size, image_size, 3), name="picture")
     own = config.backbone == "small" or config.backbone in vit.SIZES
+    given = is_architecture(config.backbone)
     if own and config.weights == "imagenet":
         raise ValueError(
             f"image_encoder.weights: expected a file, a run or nothing for backbone {config.backbone!r}, "
@@ -105,8 +136,12 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
     elif config.backbone in vit.SIZES:
         features = vit.tokens(PhotoNormalization("torch")(picture), vit.SIZES[config.backbone])
         network = keras.Model(picture, features if tokens else _map(features), name="backbone")
-    elif config.backbone.startswith(HUB):
-        features = _hub(picture, config)
+    elif config.backbone in efficientnet_lite.SIZES:
+        scaled = PhotoNormalization("lite")(picture)
+        features = efficientnet_lite.feature_map(scaled, efficientnet_lite.SIZES[config.backbone])
+        network = keras.Model(picture, features, name="backbone")
+    elif given or config.backbone.startswith(HUB):
+        features = _given(picture, config) if given else _hub(picture, config)
         if len(features.shape) == 3 and not (tokens and _special_tokens(features)):
             features = _map(features)
         network = keras.Model(picture, features, name="backbone")
@@ -115,6 +150,7 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
         if not callable(builder):
             names = [
                 "small",
+                *efficientnet_lite.SIZES,
                 *vit.SIZES,
                 f"{HUB}PRESET",
                 *(name for name in dir(keras.applications) if name[0].isupper()),
@@ -128,8 +164,11 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
         network = keras.Model(
             picture, application(PhotoNormalization(_mode(config.backbone))(picture)), name="backbone"
         )
+    lite = config.backbone in efficientnet_lite.SIZES
     if config.weights not in ("", "imagenet"):
-        _load(network, config)
+        _load(network, config, pathlib.Path(config.weights))
+    elif lite and config.weights == "imagenet":
+        _load(network, config, efficientnet_lite.released_file(config.backbone))
     return network
 
 
@@ -182,8 +221,29 @@ def _hub(picture, config):
     return network(picture)
 
 
-def _load(network, config):
-    path = pathlib.Path(config.weights)
+def is_architecture(backbone: str) -> bool:
+    """Whether a config's backbone is a :class:`Architecture` or its text."""
+    return backbone.startswith("{")
+
+
+def _given(picture, config):
+    """Picture → features of a script's model, made anew from its architecture."""
+    try:
+        network = keras.models.model_from_json(config.backbone)
+        features = network(picture)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            "image_encoder.backbone: expected a keras.Model of registered layers that takes "
+            f"{list(picture.shape)}, received another ({str(error).strip().splitlines()[0]})."
+        ) from error
+    if isinstance(config.backbone, Architecture):
+        network.set_weights(config.backbone.weights)
+    if len(features.shape) == 2:
+        return keras.layers.Reshape((1, 1, features.shape[-1]), name="map")(features)
+    return features
+
+
+def _load(network, config, path):
     if path.is_dir():
         path = path / RUN_WEIGHTS
     if not path.is_file():
@@ -194,6 +254,9 @@ def _load(network, config):
     try:
         if path.suffix == ".safetensors" and config.backbone in vit.SIZES:
             vit.assign_released(network, vit.released_weights(path))
+            return
+        if path.suffix == ".pth" and config.backbone in efficientnet_lite.SIZES:
+            efficientnet_lite.assign_released(network, pickles.load_tensors(path))
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is amiss is said below
@@ -245,7 +308,8 @@ class PhotoNormalization(keras.layers.Layer):
 
     Args:
         mode: as in ``keras.applications.imagenet_utils.preprocess_input``: ``"caffe"``: BGR minus ImageNet's mean;
-            ``"torch"``: by ImageNet's mean and deviation of RGB / 255; ``"tf"``: to [-1, 1]; ``"none"``: unchanged.
+            ``"torch"``: by ImageNet's mean and deviation of RGB / 255; ``"tf"``: to [-1, 1]; ``"none"``: unchanged. And
+            ``"lite"``: (RGB - 127) / 128, EfficientNet-Lite's.
     """
 
     def __init__(self, mode, **kwargs):
@@ -260,6 +324,8 @@ class PhotoNormalization(keras.layers.Layer):
             mean = ops.convert_to_tensor([0.485 * 255, 0.456 * 255, 0.406 * 255], pictures.dtype)
             deviation = ops.convert_to_tensor([0.229 * 255, 0.224 * 255, 0.225 * 255], pictures.dtype)
             return (pictures - mean) / deviation
+        if self.mode == "lite":
+            return (pictures - 127.0) / 128.0
         return pictures / 127.5 - 1.0 if self.mode == "tf" else pictures
 
     def compute_output_shape(self, shape):
