@@ -1,11 +1,15 @@
-"""All that knows the backend: the gradient step and the gradient with respect to an input (TensorFlow).
+"""All that knows the backend: the gradient step, the gradient with respect to an input, and a check inside a graph.
 
 Keras has one way of writing layers for every backend and none of writing gradients. Models, layers and losses are
-written with ``keras.ops``; what they need beyond that is these functions.
+written with ``keras.ops``; what they need beyond that is these functions. Losses use :func:`input_gradient` and
+:func:`checked`, which know every backend; the models' training steps use the others, which know TensorFlow.
 """
 
 import keras
-import tensorflow as tf
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
 
 def gradients(objective, variables):
@@ -17,7 +21,11 @@ def gradients(objective, variables):
 
     Returns:
         (the structure, list of gradients, one a variable).
+
+    Raises:
+        NotImplementedError: Keras runs on another backend than TensorFlow.
     """
+    _needs_tensorflow()
     values = [variable.value for variable in variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
@@ -40,7 +48,11 @@ def gradients_after(embed, between, objectives, variables):
 
     Returns:
         (result of ``between``, structure of ``objectives``, for each loss a list of gradients, one a variable).
+
+    Raises:
+        NotImplementedError: Keras runs on another backend than TensorFlow.
     """
+    _needs_tensorflow()
     values = [[variable.value for variable in own] for own in variables]
     with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
         tape.watch(values)
@@ -61,7 +73,55 @@ def input_gradient(function, inputs):
     Returns:
         float tensor of the shape of ``inputs``.
     """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return jax.grad(lambda values: ops.sum(function(values)))(inputs)
+    if name == "torch":
+        import torch
+
+        with torch.enable_grad():
+            inputs = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
+            return torch.autograd.grad(function(inputs).sum(), inputs, create_graph=True)[0]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         outputs = function(inputs)
     return tape.gradient(outputs, inputs)
+
+
+def checked(value, condition, message, received):
+    """``value``, once ``condition`` is known to be true; also inside a graph, if what runs it can: XLA cannot.
+
+    Args:
+        value: tensor.
+        condition: bool scalar.
+        message: what was expected.
+        received: tensors that the error shows after it.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ValueError: it is false (from a TensorFlow graph: ``tf.errors.InvalidArgumentError``).
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        if isinstance(condition, jax.core.Tracer):
+            return value
+    if name == "tensorflow" and not tf.executing_eagerly():
+        with tf.control_dependencies([tf.debugging.Assert(condition, [message, *received])]):
+            return tf.identity(value)
+    if not bool(condition):
+        raise ValueError(f"{message} {', '.join(str(ops.convert_to_numpy(part)) for part in received)}")
+    return value
+
+
+def _needs_tensorflow():
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            "Training kfood's models: expected Keras' TensorFlow backend (KERAS_BACKEND=tensorflow), received "
+            f"{keras.backend.backend()!r}. kfood's losses run on any backend in models of your own."
+        )

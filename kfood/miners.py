@@ -129,6 +129,8 @@ def hard(embeddings, labels, seed=None):
 def semi_hard(embeddings, labels, seed=None):
     """Any positive, and the nearest negative that is farther than it (Schroff et al. 2015, section 3.2).
 
+    One positive of each anchor, by lot; :func:`kfood.losses.pairs.semi_hard_triplet` takes them all.
+
     Args:
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
@@ -341,7 +343,11 @@ def _choose(weights, uniform):
 
 
 def _shares(weights, share):
-    """Probabilities ``min(1, c · weights)`` that add up to ``share`` of the number of weights above 0."""
+    """Probabilities ``min(1, c · weights)`` that add up to ``share`` of the number of weights above 0.
+
+    Weights 6, 1, 1 and a share of 2/3 are to add up to 2: c = 1/4 would give 3/2, 1/4, 1/4. The first may have 1 only;
+    the other two share what is left of 2, so c = 1/2: 1, 1/2, 1/2.
+    """
     falling = -ops.sort(-weights)
     wanted = share * ops.sum(ops.cast(weights > 0.0, weights.dtype))
     certain = ops.arange(ops.shape(weights)[0], dtype=weights.dtype)  # how many are given 1

@@ -283,14 +283,15 @@ def margin_loss(embeddings, labels, positive_pairs, negative_pairs, beta, margin
 
 
 def released_margin_loss(embeddings, labels, positive_pairs, negative_pairs, beta, margin):
-    """The α-sampling paper's released code: √2 log(1 + hinge) of positives."""
-    terms = []
-    for a, p in positive_pairs:
+    """The α-sampling paper's released code: √2 log(1 + hinge) of positives, over the tuples with a term above 0."""
+    total = active = 0
+    for (a, p), (_, n) in zip(positive_pairs, negative_pairs, strict=True):
         hinge = max(0.0, margin + euclidean(embeddings[a], embeddings[p]) - beta[labels[a]])
-        terms.append(np.sqrt(2) * np.log(1 + hinge))
-    for a, n in negative_pairs:
-        terms.append(max(0.0, margin - euclidean(embeddings[a], embeddings[n]) + beta[labels[a]]))
-    return sum(terms) / max(sum(term > 0 for term in terms), 1)
+        pull = np.sqrt(2) * np.log(1 + hinge)
+        push = max(0.0, margin - euclidean(embeddings[a], embeddings[n]) + beta[labels[a]])
+        total += pull + push
+        active += pull > 0 or push > 0
+    return total / max(active, 1)
 
 
 def triplets_of_tuples(embeddings, tuples, margin, of_positive=lambda d: d):

@@ -8,7 +8,7 @@ import numpy as np
 import oracles
 import pytest
 
-from kfood.evaluation import retrieval
+from kfood.evaluation import positives, retrieval
 
 
 def exact(distance):
@@ -34,7 +34,7 @@ def by_query(ranks):
 @pytest.mark.parametrize("rows", [7, 256])
 def test_ranks_with_ties(rng, monkeypatch, distance, rows):
     """Small whole numbers: many equal distances, equal vectors, and vectors of zeros."""
-    monkeypatch.setattr(retrieval, "_BLOCK_ROWS", rows)
+    monkeypatch.setattr(positives, "_BLOCK_ROWS", rows)
     vectors = rng.integers(-2, 3, (90, 3)).astype("float32")
     vectors[10:14] = vectors[0]
     vectors[20] = 0
@@ -68,7 +68,7 @@ def test_float32_cannot_tell_but_float64_can(rng):
 @pytest.mark.parametrize("within", [3, 40])
 def test_sampled_floor(rng, monkeypatch, within):
     """Where few of many ranks matter: a floor from a sample, also one that misleads."""
-    monkeypatch.setattr(retrieval, "_SAMPLE", 200)
+    monkeypatch.setattr(positives, "_SAMPLE", 200)
     labels = np.concatenate([np.arange(60), np.arange(60), rng.integers(0, 60, 880)])
     centres = rng.normal(size=(60, 8))
     vectors = (centres[labels] + 1.5 * rng.normal(size=(1000, 8))).astype("float32")
@@ -98,6 +98,61 @@ def test_figures_by_hand():
     assert retrieval.mean_average_precision(ranks, 5, as_released=True) == pytest.approx(np.mean(released))
     with pytest.raises(ValueError, match="expected 1 to 5, the ranks kept, received 6"):
         retrieval.mean_average_precision(ranks, 6)
+
+
+def released_average_precision(ranks, size, k):
+    """The release's rows: hits of the first k, each by its precision, over the size of the class."""
+    hits = np.isin(np.arange(1, k + 1), ranks)
+    return np.sum(np.cumsum(hits) * hits / np.arange(1, k + 1)) / size
+
+
+def test_figures_as_released(rng):
+    """Each query's list cut at its own class's size: by a loop, with classes of 2, 3 and 9; not the largest's size."""
+    labels = np.repeat([4, 0, 7], [2, 3, 9])
+    vectors = rng.normal(size=(14, 3))
+    ranks = oracles.ranks_of_positives(vectors, labels, lambda q, g: -oracles.cosine(q, g))
+    sizes = {query: int(np.sum(labels == labels[query])) for query in ranks}
+    own = np.mean([released_average_precision(r, sizes[q], sizes[q]) for q, r in ranks.items()])
+    largest = np.mean([released_average_precision(r, sizes[q], 9) for q, r in ranks.items()])
+    thousand = np.mean([released_average_precision(r, sizes[q], 1000) for q, r in ranks.items()])
+    found = retrieval.rank_positives(vectors, labels)
+    assert retrieval.mean_average_precision(found, "class", as_released=True) == pytest.approx(own)
+    assert retrieval.mean_average_precision(found, 9, as_released=True) == pytest.approx(largest)
+    assert abs(own - largest) > 0.01
+    undivided = np.mean([released_average_precision(r, sizes[q] - 1, sizes[q]) for q, r in ranks.items()])
+    assert retrieval.mean_average_precision(found, "class") == pytest.approx(undivided)
+    figures = retrieval.retrieval_metrics(vectors, labels, as_released=True, training_classes=5)
+    assert figures["map_at_c_as_released"] == pytest.approx(own)
+    assert figures["map_at_1000_as_released"] == pytest.approx(thousand)
+    nmi = retrieval.normalised_mutual_information(vectors, labels, clusters=5)
+    assert figures["nmi_as_released"] == pytest.approx(nmi)
+    assert figures["nmi"] != pytest.approx(nmi)
+    with pytest.raises(ValueError, match="clusters: expected from 1 to 14, the items, received 70"):
+        retrieval.normalised_mutual_information(vectors, labels, clusters=70)
+
+
+def test_keys_as_in_the_example():
+    keys = positives._keys(np.array([2, 2, 2]), np.float32([0.5, -0.5, -1.0]), np.array([7, 1, 1]))
+    assert int(keys[0]) == 2 * 2**55 + 0xBF000000 * 2**23 + 7
+    assert keys[0] > keys[1] > keys[2]
+    assert np.all(positives._keys(3, np.float32(-9.0), 0) > keys)
+
+
+def test_bfloat16(rng):
+    """As mixed_bfloat16 leaves them: the figures of the same numbers in float32."""
+    vectors, labels = keras.ops.cast(rng.normal(size=(30, 4)), "bfloat16"), np.arange(30) % 5
+    half = keras.ops.convert_to_numpy(vectors)
+    assert half.dtype.name == "bfloat16"
+    assert retrieval.retrieval_metrics(half, labels) == retrieval.retrieval_metrics(half.astype("float32"), labels)
+    with pytest.raises(ValueError, match="expected real numbers"):
+        retrieval.retrieval_metrics(np.zeros((30, 4), [("x", "f4")]), labels)
+    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype=policy)])
+    model.compile("sgd", "mse")
+    points = rng.normal(size=(30, 4)).astype("float32")
+    callback = retrieval.RetrievalMetrics([(points, labels)], clusters=False)
+    history = model.fit(points, np.zeros((30, 3)), verbose=0, callbacks=[callback]).history
+    assert 0 <= history["val_recall_at_1"][0] <= 1
 
 
 def test_retrieval_metrics(rng):
@@ -159,6 +214,8 @@ def test_nmi_of_given_clusters(rng, monkeypatch):
     expected = oracles.normalised_mutual_information(labels.tolist(), clusters.tolist())
     assert retrieval.normalised_mutual_information(vectors, labels) == pytest.approx(expected, rel=1e-9)
     assert seen == [6]
+    retrieval.normalised_mutual_information(vectors, labels, clusters=4)
+    assert seen == [6, 4]
     assert 0.2 < expected < 0.8
 
 
@@ -193,5 +250,5 @@ def test_bad_input_is_named():
 def test_doctests():
     import doctest
 
-    failed, tried = doctest.testmod(retrieval)
+    failed, tried = doctest.testmod(positives)
     assert (failed, tried) == (0, 1)

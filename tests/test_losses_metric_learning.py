@@ -67,6 +67,34 @@ def test_proxy_synthesis(embeddings, vectors, base):
     assert float(got) == pytest.approx(oracle(items, labels, classes, *options), rel=1e-4)
 
 
+@pytest.mark.parametrize("concentration", [0.4, 1.0, 3.0])
+def test_shares_of_proxy_synthesis_are_of_the_beta_distribution(concentration):
+    import scipy.stats
+
+    draw = proxies.symmetric_beta((20_000,), concentration, keras.random.SeedGenerator(1))
+    beta = scipy.stats.beta(concentration, concentration)
+    assert scipy.stats.kstest(np.asarray(draw, "float64"), beta.cdf).pvalue > 0.01
+    assert float(proxies.symmetric_beta((), concentration)) != float(proxies.symmetric_beta((), concentration))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_proxy_synthesis_in_other_precisions(embeddings, vectors, dtype):
+    half = [tf.cast(part, dtype) for part in (embeddings, vectors)]
+    draws = [keras.random.SeedGenerator(1) for _ in range(2)]
+    got = proxies.proxy_synthesis(half[0], LABELS, half[1], seed=draws[0])
+    assert got.dtype == dtype
+    expected = float(proxies.proxy_synthesis(embeddings, LABELS, vectors, seed=draws[1]))
+    assert float(tf.cast(got, "float32")) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["proxy_nca", "proxy_anchor"])
+def test_a_label_without_a_proxy_is_not_a_number(name):
+    loss = metric_learning.LOSSES[name]
+    points = np.eye(3, 4, dtype="float32")
+    assert np.isnan(float(loss(points, np.array([0, 1, 7]), np.eye(3, 4, dtype="float32"))))
+    assert np.isfinite(float(loss(points, np.array([0, 1, 2]), np.eye(3, 4, dtype="float32"))))
+
+
 def test_proxy_synthesis_draws_shares_and_partners(embeddings, vectors):
     def value(seed):
         return float(proxies.proxy_synthesis(embeddings, LABELS, vectors, seed=keras.random.SeedGenerator(seed)))
@@ -110,7 +138,7 @@ def test_pnp_refuses_an_unknown_variant(embeddings):
 
 def _learnt(name):
     if name == "margin":
-        return metric_learning.Boundaries(4, initial=1.1)
+        return metric_learning.Boundaries(4, initial=pairs.first_boundary(gao=True))
     if name == "soft_triple":
         return metric_learning.Proxies(4, centres=2)
     return metric_learning.Proxies(4) if name.startswith(("proxy", "normalised")) else None
@@ -129,6 +157,9 @@ def test_every_loss_is_a_keras_loss(name, embeddings):
     assert float(loss(LABELS[:, None], embeddings)) == pytest.approx(float(expected), rel=1e-6)
     again = metric_learning.MetricLoss.from_config(loss.get_config())
     assert again.get_config() == loss.get_config()
+    if learnt is not None:
+        with pytest.raises(ValueError, match="learnt: expected the layer that holds the"):
+            again(LABELS, embeddings)
 
 
 def test_keras_loss_mines_and_alters(embeddings):
@@ -147,7 +178,8 @@ def test_keras_loss_names_what_is_wrong(embeddings):
     loss = metric_learning.MetricLoss
     with pytest.raises(ValueError, match=r"loss: expected one of.*received 'arcface'"):
         loss("arcface")
-    with pytest.raises(ValueError, match=r"'triplet': expected options of \['gao', 'margin', 'soft', 'squared'\]"):
+    valid = r"\['gao', 'margin', 'mean', 'soft', 'squared'\]"
+    with pytest.raises(ValueError, match=rf"'triplet': expected options of {valid}, received 'margins'"):
         loss("triplet", margins=1.0)
     with pytest.raises(ValueError, match="miner: expected one of"):
         loss("triplet", miner="hardest")
@@ -207,9 +239,9 @@ def test_every_miner_with_every_tuple_loss(miner, name, gao, alpha, embeddings):
     unit = np.array([oracles.unit(x) for x in embeddings], "float32")
     learnt = None
     if name == "margin":
-        learnt = metric_learning.Boundaries(4)
+        learnt = metric_learning.Boundaries(4, 0.9)
         learnt.build((None, 4))
-        learnt.value.assign(BETA)
+        learnt.stored.assign(BETA)
     options = {"gao": True if gao == "paper" else gao} if gao else {}
     if name == "triplet":
         options["margin"] = 1.0  # that no miner's hinges are all at 0
@@ -239,9 +271,11 @@ def _recall_of_free_embeddings(name, gao, alpha=0.0, start=None):
     moved = [tf.Variable(rng.normal(size=(classes * each, size)).astype("float32"))]
     learnt = None
     if name == "margin":
-        learnt = metric_learning.Boundaries(classes, pairs.first_boundary(gao) if start is None else start)
+        learnt = metric_learning.Boundaries(classes, pairs.first_boundary(gao))
         learnt.build((None, size))
-        moved.append(learnt.value.value)
+        if start is not None:
+            learnt.stored.assign(np.full(classes, start))
+        moved.append(learnt.stored.value)
     loss = metric_learning.MetricLoss(name, learnt, miner="distance_weighted", alpha=alpha, seed=0, gao=gao)
     optimizers = [keras.optimizers.Adam(rate) for rate, _ in zip((1e-2, 5e-4), moved, strict=False)]
     for optimizer, variable in zip(optimizers, moved, strict=True):

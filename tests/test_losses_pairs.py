@@ -8,7 +8,7 @@ import oracles
 import pytest
 import tensorflow as tf
 
-from kfood import miners
+from kfood import distances, miners
 from kfood.losses import metric_learning, pairs
 
 LABELS = np.array([2, 0, 1, 2, 0, 1, 2, 3, 0, 4], "int32")  # classes of 3, of 2, and of 1; in no order
@@ -66,9 +66,126 @@ def test_released_margin_takes_the_logarithm_of_the_hinge(embeddings):
         for a, p in POSITIVE_PAIRS
     ]
     push = [max(0.0, 1.2 - oracles.euclidean(embeddings[a], embeddings[n]) + 0.2) for a, n in NEGATIVE_PAIRS]
-    terms = np.array(pull + push)
-    got = pairs.margin(embeddings, LABELS, 1.2, TUPLES, gao="as_released")
-    assert float(got) == pytest.approx(terms.sum() / (terms > 0).sum(), rel=1e-5)
+    terms = np.array([pull, push])
+    got = float(pairs.margin(embeddings, LABELS, 1.2, TUPLES, gao="as_released"))
+    assert got == pytest.approx(terms.sum() / np.any(terms > 0, axis=0).sum(), rel=1e-5)
+    by_terms = float(pairs.margin(embeddings, LABELS, 1.2, TUPLES, gao="as_released", mean="active"))
+    assert by_terms == pytest.approx(terms.sum() / (terms > 0).sum(), rel=1e-5)
+    assert got > 1.1 * by_terms  # a tuple has both its terms
+
+
+def test_margin_divides_by_terms_or_by_tuples(embeddings):
+    """Wu's divisor, and the released code's, which has it without GAO too."""
+    beta = [1.0, 1.2, 0.9, 1.4, 0.8]
+    sums, terms, tuples = 0.0, 0, 0
+    for (a, p), (_, n) in zip(POSITIVE_PAIRS, NEGATIVE_PAIRS, strict=True):
+        own = [max(0.0, 0.5 + oracles.euclidean(embeddings[a], embeddings[p]) - beta[LABELS[a]])]
+        own.append(max(0.0, 0.5 + beta[LABELS[a]] - oracles.euclidean(embeddings[a], embeddings[n])))
+        sums, terms, tuples = sums + sum(own), terms + sum(x > 0 for x in own), tuples + (max(own) > 0)
+    assert terms > tuples > 0
+
+    def value(**options):
+        return float(pairs.margin(embeddings, LABELS, np.array(beta, "float32"), TUPLES, margin=0.5, **options))
+
+    assert value() == value(mean="active") == pytest.approx(sums / terms, rel=1e-5)
+    assert value(mean="active_tuples") == pytest.approx(sums / tuples, rel=1e-5)
+    with pytest.raises(ValueError, match="where no tuples are mined, received 'active_tuples'"):
+        pairs.margin(embeddings, LABELS, mean="active_tuples")
+    with pytest.raises(ValueError, match="mean: expected None, 'active' or 'active_tuples', received 'all'"):
+        pairs.margin(embeddings, LABELS, mean="all")
+
+
+@pytest.mark.parametrize("mined", [False, True])
+def test_means_over_active_terms(embeddings, mined):
+    """Sum over the hinges above 0 by their number, where the default has all of them."""
+
+    def apart(i, j):
+        return oracles.euclidean(embeddings[i], embeddings[j])
+
+    def active(terms):
+        return sum(terms) / max(sum(term > 0 for term in terms), 1)
+
+    everyone = range(len(LABELS))
+    near, far = (POSITIVE_PAIRS, NEGATIVE_PAIRS) if mined else oracles.all_pairs(LABELS)
+    tuples = TUPLES if mined else None
+    if mined:
+        triplets = [(a, p, n) for (a, p), (_, n) in zip(near, far, strict=True)]
+    else:
+        triplets = [(a, p, n) for a, p in near for n in everyone if LABELS[n] != LABELS[a]]
+    expected = active([apart(*pair) for pair in near]) + active([max(0.0, 1.4 - apart(*pair)) for pair in far])
+    got = pairs.contrastive(embeddings, LABELS, tuples, margin=1.4, mean="active")
+    assert float(got) == pytest.approx(expected, rel=1e-5)
+    gaps = [apart(a, p) - apart(a, n) for a, p, n in triplets]
+    margin = -float(np.mean(gaps))
+    terms = [max(0.0, gap + margin) for gap in gaps]
+    assert 0 < np.count_nonzero(terms) < len(terms)
+    got = pairs.triplet(embeddings, LABELS, tuples, margin=margin, mean="active")
+    assert float(got) == pytest.approx(active(terms), rel=1e-5)
+    if not mined:
+        terms = []
+        for a, p in near:
+            others = [apart(a, n) for n in everyone if LABELS[n] != LABELS[a]]
+            beyond = [d for d in others if d > apart(a, p)]
+            terms.append(max(0.0, apart(a, p) - (min(beyond) if beyond else max(others)) + 0.1))
+        assert 0 < np.count_nonzero(terms) < len(terms)
+        got = pairs.semi_hard_triplet(embeddings, LABELS, margin=0.1, mean="active")
+        assert float(got) == pytest.approx(active(terms), rel=1e-5)
+    for loss in (pairs.contrastive, pairs.triplet, pairs.semi_hard_triplet):
+        with pytest.raises(ValueError, match=r"mean: expected one of \['active', 'all'\], received 'some'"):
+            loss(embeddings, LABELS, mean="some")
+
+
+def test_mean_of_active_triplets_has_its_gradient(embeddings):
+    """By central differences: what is counted carries none, what is added up does."""
+    points = tf.Variable(embeddings.astype("float64"))
+
+    def value():
+        return pairs.triplet(points, LABELS, margin=0.3, mean="active")
+
+    with tf.GradientTape() as tape:
+        loss = value()
+    slope = tape.gradient(loss, points).numpy()
+    step = np.random.default_rng(0).normal(size=slope.shape)
+    ends = []
+    for sign in (1, -1):
+        points.assign(embeddings + sign * 1e-6 * step)
+        ends.append(float(value()))
+    assert np.sum(slope * step) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
+
+
+def test_n_pair_of_long_vectors():
+    """Dot products far below what stands for the logarithm of 0 in half precision."""
+    points = np.array([[200, 0], [-200, 0], [0, 200], [-190, -5]], "float32")
+    # Tuples (0, 1) and (2, 3): -38,000 + 40,000 and 0 + 1,000.
+    assert float(pairs.n_pair(points, np.array([0, 0, 1, 1]))) == pytest.approx(1500.0)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "triplet", "margin", "lifted_structure"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_coinciding_embeddings_in_half_precision(name, dtype):
+    points = tf.cast(tf.constant([[0.6, 0.8], [0.6, 0.8], [1.0, 0.0], [1.0, 0.0]]), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        value = metric_learning.LOSSES[name](points, np.array([0, 0, 1, 1], "int32"))
+    assert value.dtype == dtype
+    assert np.all(np.isfinite(tf.cast(tape.gradient(value, points), "float32")))
+
+
+@pytest.mark.parametrize("apart", [1e-4, 3e-4])
+def test_a_collapsed_batch_is_pushed_apart(rng, apart):
+    """Every pair of unit vectors this close: distances within 0.1 %, and the whole gradient, which is 1 a pair."""
+    centre = oracles.unit(rng.normal(size=64))
+    points = centre + apart * np.linalg.qr(rng.normal(size=(64, 6)))[0].T / np.sqrt(2)
+    labels = np.arange(6)
+    exact = np.array([[oracles.euclidean(a, b) for b in points.astype("float32").astype("float64")] for a in points])
+    variable = tf.Variable(points.astype("float32"))
+    with tf.GradientTape() as tape:
+        between = distances.euclidean(variable, variable)
+        value = tf.reduce_sum(between[0, 1:2])
+    off = ~np.eye(6, dtype=bool)
+    np.testing.assert_allclose(between.numpy()[off], exact[off], rtol=2e-3)
+    assert np.linalg.norm(tape.gradient(value, variable).numpy()[0]) == pytest.approx(1.0, rel=5e-3)
+    assert float(pairs.contrastive(variable, labels)) == pytest.approx(1.0 - exact[off].mean(), abs=1e-6)
 
 
 def test_boundary_of_eq_8_is_in_the_units_of_its_positives(embeddings):

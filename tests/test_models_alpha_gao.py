@@ -252,14 +252,17 @@ def test_run_resume_and_refusal(run, photos, tmp_path, capsys):
 
 def test_evaluation_writes_figures_gallery_and_map(run, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "MANY_CLUSTERED", 42 * 3 - 1)
-    assert main(["evaluate", str(run), "--data", str(photos), "--out", str(tmp_path)]) == 0
+    assert main(["evaluate", str(run), "--data", str(photos), "--out", str(tmp_path), "--as-released"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"]["photos"] == 42
     assert report["data"]["classes"] == 3
     figures = report["retrieval"]
     assert 0 <= figures["recall_at_1"] <= figures["recall_at_2"] <= figures["recall_at_8"] <= 1
     assert {"map_at_1000", "map_at_c", "map_at_r", "nmi", "intra_class_distance"} <= set(figures)
+    assert figures["map_at_c_as_released"] <= figures["map_at_c"]
+    assert 0 < figures["nmi_as_released"] != figures["nmi"]  # of 5 clusters, where there are 3 classes
     page = (tmp_path / "report.html").read_text()
+    assert "MAP@C as released" in page
     right, wrong = page.count('class="true"'), page.count('class="wrong"')
     assert right + wrong == 8 * 10
     assert right > 0
@@ -295,7 +298,8 @@ def test_across_domains(run, tmp_path, capsys):
     assert report["model"]["trained_on"] == {name: stored[name] for name in ("name", "fingerprint")}
     assert report["data"]["fingerprint"] == open_dataset(birds, "labelled").fingerprint != stored["fingerprint"]
     assert (report["data"]["photos"], report["data"]["classes"]) == (12, 2)
-    assert "nmi" not in report["retrieval"]
+    assert {"nmi", "nmi_as_released"}.isdisjoint(report["retrieval"])
+    assert "map_at_c_as_released" in report["retrieval"]
     assert "bird 2" in (run / "on-birds" / "report.html").read_text()
 
 

@@ -7,6 +7,7 @@ Examples:
     kfood evaluate R2GAN --data KITCHEN --thumbnails
     kfood evaluate PHOTOS --data LABELLED
     kfood evaluate PHOTOS --data OTHER_LABELLED
+    kfood evaluate PHOTOS --data LABELLED --as-released
     kfood evaluate TRAJCROSS --data WALKS
 """
 
@@ -60,6 +61,9 @@ class Evaluate:
     """Of trajectories: also measure top-1 against dropped points, position noise and thickness; robustness.png."""
     clusters: bool = True
     """Of labelled photos: whether to cluster them for NMI, which takes minutes where there are thousands of classes."""
+    as_released: bool = False
+    """Of labelled photos: also NMI as the α-sampling paper's released code has it, of as many clusters as training
+    classes (more time), beside MAP by its rules."""
     out: pathlib.Path | None = None
     """Folder for the two files; by default the run's, or RUN/on-NAME for a dataset that it was not trained on, NAME
     that of the dataset's folder."""
@@ -142,7 +146,15 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     classes = len(np.unique(labels))
     if args.clusters and photos * classes > MANY_CLUSTERED:
         print(f"k-means of {photos:,} photos into {classes:,} clusters takes minutes; --no-clusters leaves NMI out.")
-    figures = retrieval_metrics(arrays, labels, distance=model.distance, clusters=args.clusters, seed=args.seed)
+    figures = retrieval_metrics(
+        arrays,
+        labels,
+        distance=model.distance,
+        clusters=args.clusters,
+        as_released=True,
+        training_classes=model.spec.classes if args.as_released else None,
+        seed=args.seed,
+    )
     content = class_report.class_report_json(
         figures,
         labels,
@@ -154,7 +166,8 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
         seconds={"embedding": embedded - start, "retrieval": time.perf_counter() - embedded},
     )
     found = content["retrieval"]
-    shown = {label: found[name] for name, label in class_report.LABELS.items() if name in found}
+    headings = class_report.LABELS | (class_report.RELEASED if args.as_released else {})
+    shown = {label: found[name] for name, label in headings.items() if name in found}
     title = f"{photos:,} photos of {content['data']['classes']:,} classes, {model.distance}"
     table = Table(*shown, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     cells = (f"{value:.3f}" if label.startswith("int") else f"{100 * value:.2f}" for label, value in shown.items())
@@ -174,6 +187,8 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     recipes = dataset.kind == "recipes"
     if not args.clusters:
         raise ValueError(f"--no-clusters: expected none for {dataset.kind}, which are not clustered.")
+    if args.as_released:
+        raise ValueError(f"--as-released: expected none for {dataset.kind}: it is of labelled photos.")
     if args.thumbnails and not recipes:
         raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
     protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)

@@ -1,6 +1,6 @@
 """Scores that order a gallery, in float32 for speed with bounds on their error, and in float64 for what is left open.
 
-What :mod:`~kfood.evaluation.metrics` (a query has one true item) and :mod:`~kfood.evaluation.retrieval` (it has many)
+What :mod:`~kfood.evaluation.metrics` (a query has one true item) and :mod:`~kfood.evaluation.positives` (it has many)
 rest on; how the two use it is told there.
 """
 
@@ -25,6 +25,8 @@ def check_distance(distance: str) -> None:
 def checked_vectors(vectors: ArrayLike, name: str) -> NDArray:
     """As an array ``[n, dim]`` of real numbers; refuses anything else (ValueError), by this name."""
     array = np.asarray(vectors)
+    if array.dtype.kind == "V" and array.dtype.fields is None and np.can_cast(array.dtype, np.float32):
+        array = array.astype(np.float32)  # bfloat16 and its like, which NumPy does not count among its numbers
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected real numbers, received dtype {array.dtype}.")
     if array.ndim != 2 or 0 in array.shape:

@@ -26,12 +26,8 @@ def over_positives(term, matrix, labels):
     Returns:
         float ``[n]``.
     """
-    steps, item = miners.one_at_a_time(labels)
+    steps, one = _walk(term, labels)
     still = ops.stop_gradient(matrix)
-
-    def one(k, values):
-        index, exists = item(k)
-        return ops.where(exists, term(values, ops.take_along_axis(values, index[:, None], axis=1)), 0.0)
 
     def step(k, sums, slopes):
         slope = backend.input_gradient(lambda values: one(k, values), still)
@@ -42,11 +38,44 @@ def over_positives(term, matrix, labels):
     return sums + ops.sum(ops.stop_gradient(slopes) * (matrix - still), axis=1)
 
 
+def mean_of_active_over_positives(terms, matrix, labels):
+    """Sum of terms over each anchor's positives, divided by the number of those above 0.
+
+    Args:
+        terms: as ``term`` of :func:`over_positives`, before its sum over the row: → float ``[n, any]``, none negative.
+        matrix: float ``[n, n]``.
+        labels: int ``[n]``.
+
+    Returns:
+        float scalar; 0 if all are 0.
+    """
+    still = ops.stop_gradient(matrix)
+    steps, count = _walk(lambda *row: ops.sum(ops.cast(terms(*row) > 0.0, still.dtype), axis=1), labels)
+    active = ops.while_loop(
+        lambda k, _: k <= steps,
+        lambda k, counts: (k + 1, counts + count(k, still)),
+        (ops.ones((), "int32"), ops.zeros_like(still[:, 0])),
+    )[1]
+    sums = over_positives(lambda *row: ops.sum(terms(*row), axis=1), matrix, labels)
+    return ops.sum(sums) / ops.maximum(ops.sum(active), 1.0)
+
+
+def _walk(term, labels):
+    """How many steps there are, and what one of them adds: (k, matrix) → float ``[n]``, 0 without a k-th positive."""
+    steps, item = miners.one_at_a_time(labels)
+
+    def one(k, values):
+        index, exists = item(k)
+        return ops.where(exists, term(values, ops.take_along_axis(values, index[:, None], axis=1)), 0.0)
+
+    return steps, one
+
+
 def smooth_ap(embeddings, labels, temperature=0.01):
     """Smooth-AP (Brown et al. 2020, section 4): one minus the average precision, its step function a sigmoid.
 
     ``1 - mean_a mean_p (1 + Σ_{q ∈ P, q ≠ p} G(s_aq - s_ap)) / (1 + Σ_{j ≠ p} G(s_aj - s_ap))``, the anchor left out of
-    its own ranking.
+    its own ranking, as it is in a search. The released code counts it among its positives.
 
     Args:
         embeddings: float ``[n, d]``; compared by cosine.

@@ -5,7 +5,8 @@ N, all of an anchor's; m, margin; β, boundary; γ, scale.
 
 Every function takes ``embeddings`` float ``[n, d]`` and ``labels`` int ``[n]`` first and returns a float scalar, 0
 where the batch holds nothing to compare. The *tuple losses* also take ``tuples`` of a miner (:mod:`kfood.miners`),
-altered by α-sampling or not; without them they take every pair of the batch. Losses of distances take the embeddings as
+altered by α-sampling or not; without them they take every pair of the batch. ``mean="active"`` divides the terms of a
+hinge by the number of those above 0 instead of by all. Losses of distances take the embeddings as
 they come: normalise them where the paper does. Losses of cosines normalise themselves.
 
 Nothing here is of size ``[n, n, n]``; how: triplets walk over positives (:mod:`kfood.losses.listwise`), the lifted
@@ -18,15 +19,15 @@ square. The released code differs: ``gao="as_released"``, in :func:`contrastive`
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import keras
 from keras import ops
 
 from kfood import distances, miners
 from kfood.losses import listwise, ranking
 
-_NEVER = -1e4
-"""Stands for the logarithm of 0 in sums of exponentials: finite, so that an empty sum has a gradient, 0."""
+Mean = Literal["all", "active"]
 
 
 def gao(distance):
@@ -41,7 +42,7 @@ def gao(distance):
     return ops.log1p(distance)
 
 
-def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, gao=False):
+def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, gao=False, mean: Mean = "all"):
     """Contrastive loss: ``mean d_ap + mean [m - d_an]+`` (α-sampling paper, Eq. 5; with GAO, Eq. 6).
 
     Args:
@@ -51,17 +52,18 @@ def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, g
         margin: m, a distance.
         squared: ``d_ap²`` and ``([m - d_an]+)²`` (Hadsell et al. 2006, Eq. 4, without its ½); without GAO.
         gao: True: Eq. 6; ``"as_released"``: ``log(1 + mean d_ap)``, the mean inside the logarithm.
+        mean: ``"all"`` or ``"active"``, of positive and of negative pairs alike.
 
     Returns:
         float scalar.
     """
     _check_gao(gao, ("as_released",), squared)
-    pairs = _pairs(embeddings, labels, tuples)
+    pairs, average = _pairs(embeddings, labels, tuples), _average(mean)
     power = ops.square if squared else lambda x: x
-    positive = _mean(power(_positive(pairs.positive, gao is True)), pairs.positive_weight)
+    positive = average(power(_positive(pairs.positive, gao is True)), pairs.positive_weight)
     if gao == "as_released":
         positive = ops.log1p(positive)
-    return positive + _mean(power(ops.relu(margin - pairs.negative)), pairs.negative_weight)
+    return positive + average(power(ops.relu(margin - pairs.negative)), pairs.negative_weight)
 
 
 def first_boundary(gao=False):
@@ -77,7 +79,17 @@ def first_boundary(gao=False):
     return math.log1p(1.2) if gao is True else 1.2
 
 
-def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=False):
+def learns_by_eq_8(boundary, margin=0.2):
+    """Whether Eq. 8 pulls positives as far apart as two random unit vectors, √2, from this β: ``log(1 + √2) > β - m``.
+
+    Args:
+        boundary: β at the start, a number.
+        margin: m.
+    """
+    return math.log1p(math.sqrt(2.0)) > boundary - margin
+
+
+def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=False, mean=None):
     """Margin loss: ``Σ [m + d_ap - β]+ + [m + β - d_an]+`` over the number of terms above 0 (Wu et al. 2017, sec. 4.2).
 
     The α-sampling paper's Eq. 7, whose printed braces are Wu's hinges; with GAO its Eq. 8.
@@ -95,11 +107,22 @@ def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=
         tuples: :class:`kfood.miners.Tuples`; None: all pairs.
         margin: m, a distance.
         gao: True: Eq. 8; ``"as_released"``: ``√2 log(1 + [m + d_ap - β]+)``.
+        mean: what the sum is divided by: ``"active"``, the number of terms above 0; ``"active_tuples"``, of tuples with
+            such a term, as the released code does with and without GAO: up to twice as much. None: ``"active_tuples"``
+            with tuples and GAO as released, else ``"active"``.
 
     Returns:
         float scalar.
+
+    Raises:
+        ValueError: ``"active_tuples"`` without tuples.
     """
     _check_gao(gao, ("as_released",))
+    mean = mean or ("active_tuples" if gao == "as_released" and tuples is not None else "active")
+    if mean not in ("active", "active_tuples"):
+        raise ValueError(f"mean: expected None, 'active' or 'active_tuples', received {mean!r}.")
+    if mean == "active_tuples" and tuples is None:
+        raise ValueError("mean: expected 'active' where no tuples are mined, received 'active_tuples'.")
     pairs = _pairs(embeddings, labels, tuples)
     boundaries = ops.convert_to_tensor(first_boundary(gao) if boundaries is None else boundaries, embeddings.dtype)
     own = ops.take(boundaries, pairs.label, axis=0) if len(boundaries.shape) else boundaries
@@ -108,11 +131,16 @@ def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=
         positive = math.sqrt(2.0) * ops.log1p(positive)
     negative = ops.relu(margin + own - pairs.negative)
     terms = (positive * pairs.positive_weight, negative * pairs.negative_weight)
+    if mean == "active_tuples":
+        return ranking.mean_of_active(terms[0] + terms[1])
     return ranking.mean_of_active(ops.concatenate([ops.ravel(term) for term in terms]))
 
 
-def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=False, gao=False):
+def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=False, gao=False, mean: Mean = "all"):
     """Triplet loss: mean of ``[d_ap - d_an + m]+`` (Schroff et al. 2015, Eq. 3, which has d²: ``squared``).
+
+    Of one set of embeddings and its classes; between two modalities, where a recipe looks for its photo:
+    :func:`kfood.losses.ranking.hard_triplet` and :func:`~kfood.losses.ranking.all_triplets`.
 
     With ``tuples=miners.hard(…)``: Hermans et al. 2017, Eq. 5, and tensorflow-addons' ``triplet_hard_loss``.
 
@@ -124,11 +152,13 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
         soft: ``log(1 + exp(d_ap - d_an))`` in place of the hinge, without a margin (Hermans et al. 2017, section 2).
         squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
+        mean: ``"all"`` or ``"active"``: of ``soft``, whose terms are all above 0, the same.
 
     Returns:
         float scalar.
     """
     _check_gao(gao, squared=squared)
+    average = _average(mean)
 
     def hinge(positive, negative):
         apart = _positive(positive, gao) - negative
@@ -136,9 +166,13 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
 
     if tuples is not None:
         pairs = _pairs(embeddings, labels, tuples, squared)
-        return _mean(hinge(pairs.positive, pairs.negative), tuples.weight)
+        return average(hinge(pairs.positive, pairs.negative), tuples.weight)
     pairs = _pairs(embeddings, labels, None, squared)
     weights = pairs.negative_weight
+    if mean == "active":
+        return listwise.mean_of_active_over_positives(
+            lambda rows, own: hinge(own, rows) * weights, pairs.negative, labels
+        )
     sums = listwise.over_positives(
         lambda rows, own: ops.sum(hinge(own, rows) * weights, axis=1), pairs.negative, labels
     )
@@ -146,11 +180,12 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
     return ops.sum(sums) / ops.maximum(number, 1.0)
 
 
-def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=False):
+def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=False, mean: Mean = "all"):
     """Triplet loss of every positive pair with its semi-hard negative (Schroff et al. 2015, section 3.2).
 
     ``mean_ap [d_ap - d_an + m]+`` with n the nearest negative that is farther than p, or else the farthest one:
-    tensorflow-addons' ``triplet_semihard_loss``, distances ``"L2"``.
+    tensorflow-addons' ``triplet_semihard_loss``, distances ``"L2"``, whose margin of 1 it has. ``triplet`` with the
+    miner ``"semi_hard"`` takes *one* positive of each anchor, by lot, and has a margin of 0.2.
 
     Args:
         embeddings: float ``[n, d]``.
@@ -158,11 +193,13 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
         margin: m, in the units of the distance.
         squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
+        mean: ``"all"`` or ``"active"``.
 
     Returns:
         float scalar.
     """
     _check_gao(gao, squared=squared)
+    _average(mean)
     pairs = _pairs(embeddings, labels, None, squared)
     negatives = pairs.negative_weight > 0.0
     exists = ops.any(negatives, axis=1)
@@ -172,6 +209,10 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
         negative = ops.take_along_axis(rows, ops.cast(index, "int32")[:, None], axis=1)
         return ops.where(exists, ops.relu(_positive(own, gao) - negative + margin)[:, 0], 0.0)
 
+    if mean == "active":
+        return listwise.mean_of_active_over_positives(
+            lambda rows, own: term(rows, own)[:, None], pairs.positive, labels
+        )
     sums = listwise.over_positives(term, pairs.positive, labels)
     return ops.sum(sums) / ops.maximum(ops.sum(pairs.positive_weight), 1.0)
 
@@ -303,8 +344,9 @@ def multi_similarity(embeddings, labels, *, alpha=2.0, beta=50.0, threshold=1.0,
     similarities = 1.0 - distances.cosine(embeddings, embeddings)
     still = ops.stop_gradient(similarities)
     positives, negatives = miners.others_alike(labels), ops.logical_not(miners.matches(labels, labels))
-    least = ops.min(ops.where(positives, still, -_NEVER), axis=1, keepdims=True)
-    most = ops.max(ops.where(negatives, still, _NEVER), axis=1, keepdims=True)
+    never = _never(still)
+    least = ops.min(ops.where(positives, still, -never), axis=1, keepdims=True)
+    most = ops.max(ops.where(negatives, still, never), axis=1, keepdims=True)
     hard_positives = ops.logical_and(positives, still < most + tolerance)
     hard_negatives = ops.logical_and(negatives, still > least - tolerance)
     pull = ops.softplus(log_sum_exp(-alpha * (similarities - threshold), hard_positives, axis=1)) / alpha
@@ -314,7 +356,7 @@ def multi_similarity(embeddings, labels, *, alpha=2.0, beta=50.0, threshold=1.0,
 
 def log_sum_exp(values, mask, axis):
     """``log Σ exp`` along an axis of the values where ``mask`` is true; a large negative number if none is."""
-    return ops.logsumexp(ops.where(mask, values, _NEVER), axis=axis)
+    return ops.logsumexp(ops.where(mask, values, _never(values)), axis=axis)
 
 
 class _Pairs(NamedTuple):
@@ -357,8 +399,21 @@ def _check_gao(value, also=(), squared=False):
         raise ValueError(f"gao: expected {', '.join(map(repr, (False, True, *also)))}, received {value!r}.")
 
 
+def _never(like):
+    """Stands for the logarithm of 0 in sums of exponentials: finite, so that an empty sum has a gradient, 0."""
+    return -1e4 if keras.backend.standardize_dtype(like.dtype) == "float16" else -1e30
+
+
 def _mean(terms, weights):
     return ops.sum(terms * weights) / ops.maximum(ops.sum(weights), 1.0)
+
+
+def _average(mean):
+    """Terms and weights → scalar, by the name of a mean."""
+    means = {"all": _mean, "active": lambda terms, weights: ranking.mean_of_active(terms * weights)}
+    if mean not in means:
+        raise ValueError(f"mean: expected one of {sorted(means)}, received {mean!r}.")
+    return means[mean]
 
 
 def _complete(positives, negatives, dtype):

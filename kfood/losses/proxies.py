@@ -1,10 +1,12 @@
 """Losses on embeddings and proxies: one learnt vector, or several, for each class.
 
 Every function takes ``embeddings`` float ``[n, d]``, ``labels`` int ``[n]`` and ``proxies`` float ``[classes, d]`` (row
-c stands for label c; :func:`soft_triple`: ``[classes, centres, d]``), normalises both and returns a float scalar. s is
-the cosine, x an embedding, p a proxy, y the label of x.
+c stands for label c; :func:`soft_triple`: ``[classes, centres, d]``), normalises both and returns a float scalar, NaN
+where a label has no proxy (:class:`kfood.losses.metric_learning.MetricLoss` names it). s is the cosine, x an embedding,
+p a proxy, y the label of x.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +47,7 @@ def proxy_nca(embeddings, labels, proxies, *, scale=3.0):
     squares = 2.0 * scale**2 * (1.0 - _cosines(embeddings, proxies))
     own = _own(labels, proxies)
     to_own = ops.sum(ops.where(own, squares, 0.0), axis=1)
-    return ops.mean(to_own + log_sum_exp(-squares, ops.logical_not(own), axis=1))
+    return ops.mean(to_own + log_sum_exp(-squares, ops.logical_not(own), axis=1)) + _missing(own, squares.dtype)
 
 
 def proxy_anchor(embeddings, labels, proxies, *, scale=32.0, margin=0.1):
@@ -68,7 +70,7 @@ def proxy_anchor(embeddings, labels, proxies, *, scale=32.0, margin=0.1):
     pull = ops.softplus(log_sum_exp(-scale * (similarities - margin), own, axis=0))
     push = ops.softplus(log_sum_exp(scale * (similarities + margin), ops.logical_not(own), axis=0))
     present = ops.cast(ops.any(own, axis=0), pull.dtype)
-    return ops.sum(pull * present) / ops.sum(present) + ops.mean(push)
+    return ops.sum(pull * present) / ops.sum(present) + ops.mean(push) + _missing(own, push.dtype)
 
 
 def soft_triple(embeddings, labels, centres, *, scale=20.0, gamma=0.1, margin=0.01, merging=0.2):
@@ -132,12 +134,13 @@ def proxy_synthesis(
     if base not in options:
         raise ValueError(f"base: expected one of {sorted(options)}, received {base!r}.")
     if mixture is None:
-        share = keras.random.beta((), alpha, alpha, seed=seed)
+        share = ops.cast(symmetric_beta((), alpha, seed), embeddings.dtype)
         partner = miners.random(embeddings, labels, seed).negative
         # A batch of one class has no other: its items stay with themselves.
         partner = ops.minimum(partner, ops.shape(labels)[0] - 1)
     else:
         share, partner = mixture
+        share = ops.cast(share, embeddings.dtype)
     unit, unit_proxies = ops.normalize(embeddings, axis=1), ops.normalize(proxies, axis=1)
     of_items = ops.take(unit_proxies, labels, axis=0)
     mixed, mixed_proxies = (share * own + (1.0 - share) * ops.take(own, partner, axis=0) for own in (unit, of_items))
@@ -158,6 +161,32 @@ BASES: dict[str, Callable[..., Any]] = {
 """What :func:`proxy_synthesis` can be laid over."""
 
 
+def symmetric_beta(shape, concentration, seed=None):
+    """Numbers of Beta(a, a), from normal and uniform ones alone: XLA has no gamma and so no ``keras.random.beta``.
+
+    ``G₁ / (G₁ + G₂)`` of two of Gamma(a), each ``G' U^(1/a)`` with G' of Gamma(a + 1) by Marsaglia & Tsang (2000): of
+    16 candidates the first that passes, each with a chance of more than 0.95; in logarithms, for a small a.
+
+    Args:
+        shape: of the result, a tuple of ints.
+        concentration: a.
+        seed: a ``keras.random.SeedGenerator`` or None, Keras' global one.
+
+    Returns:
+        float32 of this shape.
+    """
+    rest = concentration + 1.0 - 1.0 / 3.0
+    normal = keras.random.normal((16, 2, *shape), seed=seed, dtype="float32")
+    uniform = keras.random.uniform((17, 2, *shape), minval=1e-30, seed=seed, dtype="float32")
+    root = 1.0 + normal / math.sqrt(9.0 * rest)
+    cubes = ops.log(ops.maximum(root, 1e-10)) * 3.0
+    passes = ops.log(uniform[:16]) < 0.5 * ops.square(normal) + rest * (1.0 - ops.exp(cubes) + cubes)
+    first = ops.argmax(ops.logical_and(passes, root > 0.0), axis=0)
+    chosen = ops.take_along_axis(cubes, first[None], axis=0)[0]
+    logs = chosen + ops.log(uniform[16]) / concentration  # but for log(rest), which both have
+    return ops.sigmoid(logs[0] - logs[1])
+
+
 def _cosines(embeddings, proxies):
     return 1.0 - distances.cosine(embeddings, proxies)
 
@@ -165,6 +194,11 @@ def _cosines(embeddings, proxies):
 def _own(labels, proxies):
     """Which proxy belongs to which item, bool ``[n, classes]``."""
     return miners.matches(labels, ops.arange(ops.shape(proxies)[0], dtype=labels.dtype))
+
+
+def _missing(own, dtype):
+    """0, or NaN where a label has no proxy."""
+    return ops.where(ops.all(ops.any(own, axis=1)), ops.cast(0.0, dtype), ops.cast(float("nan"), dtype))
 
 
 def _cross_entropy(labels, logits):

@@ -1,4 +1,8 @@
-"""Ranking losses: an anchor nearer to its positives than to its negatives by a margin."""
+"""Ranking losses: an anchor nearer to its positives than to its negatives by a margin.
+
+Of two modalities: rows are anchors of one, columns the gallery of the other, and distances come from the caller. Losses
+on one set of embeddings and its classes are in :mod:`kfood.losses.pairs`.
+"""
 
 import keras
 from keras import ops
