@@ -17,7 +17,7 @@ ALLOWED = {
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
-    "layers": {"layers", "schema"},
+    "layers": {"distances", "layers", "schema"},
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
     "data": {"data", "folders", "schema"},
     "evaluation": {"data", "evaluation", "folders", "models", "schema"},
