@@ -84,7 +84,7 @@ def export_bundle(
     _check_model(model)
     if data is not None:
         serving.check_installed()
-    if data is not None and data.fingerprint != dataset.vocabulary_fingerprint(run, data.vocabularies):
+    if data is not None and data.vocabulary_fingerprint != dataset.vocabulary_fingerprint(run, data.vocabularies):
         raise ValueError(f"{data.path}: expected the dataset that {run} was trained on, received another vocabulary.")
     shown = None if data is None else examples.read(data, model.spec)
     reads_recipes = bool(model.spec.recipe_inputs())

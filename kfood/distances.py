@@ -6,6 +6,31 @@ Small always means near, so that a miner or a loss need not know which one it wa
 import keras
 from keras import ops
 
+_SHORTEST = 2e-5
+"""Shorter vectors count as no direction. The gradient of a normalised vector is at most the reciprocal, which even
+float16 holds."""
+
+
+def unit_length(vectors, axis=-1):
+    """Vectors of length 1 in the same directions; of zeros, zeros, with no gradient.
+
+    It differs from ``keras.ops.normalize`` near 0, whose gradient there is 1e7, its square where embeddings that are
+    normalised already are compared by cosine, and NaN under XLA: one empty recipe in a batch reaches all weights so.
+
+    Args:
+        vectors: float ``[..., d, ...]``. What is narrower than float32 is computed in float32.
+        axis: along which they lie.
+
+    Returns:
+        Like ``vectors``; those shorter than 2e-5 become proportionally shorter than 1, and pass no gradient on.
+    """
+    vectors = ops.convert_to_tensor(vectors)
+    dtype = keras.backend.standardize_dtype(vectors.dtype)
+    wide = ops.cast(vectors, "float32") if dtype in ("float16", "bfloat16") else vectors
+    square = ops.sum(ops.square(wide), axis=axis, keepdims=True)
+    wide = ops.where(square < _SHORTEST**2, ops.stop_gradient(wide), wide)
+    return ops.cast(wide * ops.rsqrt(ops.maximum(square, _SHORTEST**2)), dtype)
+
 
 def squared_euclidean(a, b):
     """Squared Euclidean distance of every row of ``a`` to every row of ``b``.
@@ -36,7 +61,7 @@ def euclidean(a, b):
 
 def cosine(a, b):
     """One minus the cosine of every row of ``a`` ``[m, d]`` with every row of ``b`` ``[n, d]``: float ``[m, n]``."""
-    return 1.0 - ops.matmul(ops.normalize(a, axis=1), ops.transpose(ops.normalize(b, axis=1)))
+    return 1.0 - ops.matmul(unit_length(a), ops.transpose(unit_length(b)))
 
 
 def negative_dot(a, b):
@@ -61,7 +86,7 @@ def by_name(name):
 
 def cosine_of_pairs(a, b):
     """One minus the cosine of each row of ``a`` ``[n, d]`` with the same row of ``b`` ``[n, d]``: float ``[n]``."""
-    return 1.0 - ops.sum(ops.normalize(a, axis=1) * ops.normalize(b, axis=1), axis=1)
+    return 1.0 - ops.sum(unit_length(a) * unit_length(b), axis=1)
 
 
 def euclidean_of_pairs(a, b):

@@ -358,7 +358,12 @@ def train(
         "config": dataclasses.asdict(experiment.model),
         "spec": dataclasses.asdict(spec),
         "training": dataclasses.asdict(config),
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "splits": dataset.splits},
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "vocabulary": dataset.vocabulary_fingerprint,
+            "splits": dataset.splits,
+        },
     }
     _start_run(run, description, dataset, resume)
     prepare_keras(config)

@@ -284,7 +284,7 @@ def test_changed_vocabulary_is_noticed(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, r"expected format 1 of kind 'recipes', received \(2, 'recipes'\)"),
+        ({"format": 1}, r"expected format 2 of kind 'recipes', received \(1, 'recipes'\); prepare it anew"),
         ({"kind": "tracks"}, "kind 'recipes'"),
         ({"splits": None}, "not the description of a prepared dataset"),
         ({"vocabulary": {}}, "not the description of a prepared dataset"),

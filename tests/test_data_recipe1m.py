@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from kfood.data import builder, recipe1m, vectors
+from kfood.data import builder, examples, recipe1m, vectors
 from kfood.data.dataset import SPLITS, open_dataset
 from kfood.tools import prepare
 
@@ -454,7 +454,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(raw, monkeypatch, failure)
         pathlib.Path(path).write_bytes(b"half a file")
         raise failure
 
-    monkeypatch.setattr(builder._CanonicalWriter, "write", write)
+    monkeypatch.setattr(examples._CanonicalWriter, "write", write)
     with pytest.raises(OSError, match="No space left on device"):
         run(raw)
     assert sorted(os.listdir(raw.folder.parent)) == ["raw"]

@@ -14,8 +14,9 @@ from PIL import Image
 from kfood import schema
 from kfood.data.dataset import open_dataset
 from kfood.evaluation import attention, curves
+from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.layers.image import ImageEncoderConfig
-from kfood.models.mcen import MCEN, AttentionEncoderConfig, MCENConfig
+from kfood.models.mcen import MCEN, MCENConfig
 from kfood.tools.main import main
 
 CONFIG = MCENConfig(
@@ -37,7 +38,7 @@ def run(tmp_path_factory):
         "config": dataclasses.asdict(CONFIG),
         "spec": dataclasses.asdict(SPEC),
         "training": {},
-        "data": {"name": "kitchen", "fingerprint": "0"},
+        "data": {"name": "kitchen", "fingerprint": "0", "vocabulary": "0"},
     }
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoints").mkdir()

@@ -62,6 +62,7 @@ def run_folder(data, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
     own = {"name": dataset.name, "fingerprint": dataset.fingerprint, "splits": dataset.splits}
+    own["vocabulary"] = dataset.vocabulary_fingerprint
     config = {"model": "acme", "config": {}, "spec": {}, "training": {}, "data": own}
     (folder / "config.json").write_text(json.dumps(config))
     return folder, loaded
@@ -126,7 +127,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(run_folder, data, capsys, 
 def test_another_vocabulary_is_refused(run_folder, data, capsys):
     folder, loaded = run_folder
     config = json.loads((folder / "config.json").read_text())
-    other = config | {"data": config["data"] | {"fingerprint": "0" * 64}}
+    other = config | {"data": config["data"] | {"vocabulary": "0" * 64}}
     (folder / "config.json").write_text(json.dumps(other))
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
     assert "expected a dataset with the vocabulary that" in capsys.readouterr().err
@@ -138,15 +139,18 @@ def test_another_vocabulary_is_refused(run_folder, data, capsys):
 
 def test_a_dataset_that_was_not_trained_on_gets_a_report_of_its_own(run_folder, data):
     """Of the same vocabulary: otherwise it is refused."""
+    from kfood.data.dataset import open_dataset
+
     folder, _ = run_folder
     config = json.loads((folder / "config.json").read_text())
-    config["data"] |= {"name": "other", "splits": {"train": 7, "val": 2, "test": 2}}
+    config["data"] |= {"name": "other", "fingerprint": "0" * 64}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "report.json").write_text("the run's own")
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 0
     assert (folder / "report.json").read_text() == "the run's own"
     report = json.loads((folder / "on-data" / "report.json").read_text())
-    assert report["model"]["trained_on"] == {"name": "other", "fingerprint": report["data"]["fingerprint"]}
+    assert report["model"]["trained_on"] == {"name": "other", "fingerprint": "0" * 64}
+    assert report["data"]["fingerprint"] == open_dataset(data).fingerprint
     assert report["data"]["name"] == "kitchen"
     assert "test split, trained on other</span>" in (folder / "on-data" / "report.html").read_text()
     assert main.main(["evaluate", str(folder), "--data", str(data), "--no-clusters"]) == 2

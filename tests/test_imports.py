@@ -18,7 +18,7 @@ ALLOWED = {
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
-    "layers": {"layers", "pickles", "schema"},
+    "layers": {"distances", "layers", "pickles", "schema"},
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
     "data": {"data", "folders", "pickles", "schema"},
     "evaluation": {"data", "evaluation", "folders", "models", "schema"},

@@ -56,14 +56,29 @@ def test_word_dropout_leaves_whole_words_out_in_training_only(tiny_spec, tiny_ba
     assert np.all(np.ptp(vectors, axis=-1) == 0)  # whole vectors
 
 
-def test_part_dropout_leaves_out_whole_parts_of_some_recipes():
-    part = np.arange(1, 1201, dtype="int32").reshape(300, 2, 2)
-    layer = PartDropout(0.3)
-    np.testing.assert_array_equal(layer(part, training=False), part)
-    kept = ops.convert_to_numpy(layer(part, training=True)) != 0
-    whole, gone = kept.all(axis=(1, 2)), ~kept.any(axis=(1, 2))
-    assert np.all(whole | gone)
-    assert gone.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 300))
+def test_part_dropout_leaves_out_whole_parts_of_some_recipes_and_never_all():
+    recipes, rate = 4000, 0.3
+    parts = {name: np.arange(1, recipes * 4 + 1, dtype="int32").reshape(recipes, 2, 2) for name in "abc"}
+    parts["c"][: recipes // 2] = 0  # half of them have two parts only
+    layer = PartDropout(rate)
+    for name, part in layer(parts, training=False).items():
+        np.testing.assert_array_equal(part, parts[name])
+    dropped = {name: ops.convert_to_numpy(part) for name, part in layer(parts, training=True).items()}
+    kept = {name: part != 0 for name, part in dropped.items()}
+    for name, part in dropped.items():
+        whole, gone = kept[name].all(axis=(1, 2)), ~kept[name].any(axis=(1, 2))
+        assert np.all(whole | gone), name
+        np.testing.assert_array_equal(part[whole], parts[name][whole])
+    left = np.stack([kept[name].any(axis=(1, 2)) for name in parts], axis=1)
+    assert left.any(axis=1).all()
+    # A part goes by its own draw, but where all would go one of n, each as likely, stays.
+    for half, n in ((left[: recipes // 2, :2], 2), (left[recipes // 2 :], 3)):
+        expected = rate - rate**n / n
+        error = 4 * np.sqrt(expected * (1 - expected) / len(half))
+        np.testing.assert_allclose(1 - half.mean(axis=0), expected, atol=error)
+    layer = PartDropout(0.9)
+    one = layer({"a": parts["a"], "b": 0 * parts["b"]}, training=True)
+    np.testing.assert_array_equal(one["a"], parts["a"])  # the only part that is there
 
 
 CONFIG = RecipeEncoderConfig(word_size=6, ingredient_units=4, word_units=3, instruction_units=5)

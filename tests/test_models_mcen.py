@@ -14,11 +14,12 @@ from kfood.configs import experiment
 from kfood.configs.mcen import VARIANTS
 from kfood.export import runtime
 from kfood.export.bundle import export_bundle
+from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.layers.image import ImageEncoderConfig
 from kfood.losses import alignment, reconstruction
 from kfood.models import mcen
 from kfood.models.base import OptimizerConfig
-from kfood.models.mcen import MCEN, AttentionEncoderConfig, MCENConfig
+from kfood.models.mcen import MCEN, MCENConfig
 
 TINY = MCENConfig(
     image_encoder=ImageEncoderConfig("small", "", (4, 8)),
@@ -59,11 +60,32 @@ def test_equations_15_and_16(rng):
         rng.normal(size=(2, 3)),
         rng.uniform(0.2, 2, (2, 3)),
     ]
-    got = float(alignment.gaussian_kl(*(np.asarray(x, "float32") for x in moments)))
-    assert got == pytest.approx(oracles.gaussian_kl(*moments), rel=1e-4)
-    assert got != pytest.approx(oracles.gaussian_kl(*moments[2:], *moments[:2]), rel=0.01)  # not symmetric
+    single = [np.asarray(x, "float32") for x in moments]
+    got = float(alignment.gaussian_kl(*single))  # two rows of three dimensions
+    assert got == pytest.approx(3 * oracles.gaussian_kl(*moments), rel=1e-4)
+    assert float(alignment.gaussian_kl(*single, "mean")) == pytest.approx(oracles.gaussian_kl(*moments), rel=1e-4)
+    assert got != pytest.approx(3 * oracles.gaussian_kl(*moments[2:], *moments[:2]), rel=0.01)  # not symmetric
     same = [np.asarray(x, "float32") for x in moments[:2]] * 2
     assert float(alignment.gaussian_kl(*same)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_kl_and_consistency_are_of_the_posteriors_and_priors(tiny_spec, tiny_batch):
+    """Eq. 15: KL(q(z^v) ‖ p(z^v)) and the recipe's; Eq. 16: KL(p(z^v) ‖ p(z^r)); summed over the 8 dimensions of z."""
+    for dimensions, factor in (("sum", 8), ("mean", 1)):
+        model = _model(tiny_spec, compiled=False, kl_dimensions=dimensions)
+        features = model.embed(tiny_batch, training=False)
+        named = model.losses_of("encoders", features, tiny_batch, training=False)
+
+        def moments(name, features=features):
+            return [np.asarray(features[f"{name}_{moment}"]) for moment in ("mean", "deviation")]
+
+        for loss, one, other in (
+            ("kl_image", "image_posterior", "image_prior"),
+            ("kl_recipe", "recipe_posterior", "recipe_prior"),
+            ("consistency", "image_prior", "recipe_prior"),
+        ):
+            expected = factor * oracles.gaussian_kl(*moments(one), *moments(other))
+            assert float(named[loss]) == pytest.approx(expected, rel=1e-3, abs=1e-6), loss
 
 
 def test_equation_19_falls_as_the_correlation_rises(rng):
@@ -109,7 +131,7 @@ def _schedule(model, epochs):
     rows = []
     for epoch in range(epochs):
         model.begin_epoch(epoch)
-        rows.append((float(model.kl_weight), [name for name in model.latent if float(model.drawn[name])]))
+        rows.append((float(model.kl_weight), [name for name in model.latent_modalities if float(model.drawn[name])]))
     return rows
 
 
@@ -157,9 +179,9 @@ def test_the_draw_has_the_posteriors_moments(tiny_spec, tiny_batch):
     many = {name: np.repeat(values[:2], 400, axis=0) for name, values in tiny_batch.items()}
     drawn = ops.convert_to_numpy(model.embed(many, training=True)["recipe"]).reshape(2, 400, -1)
     features = model.embed({name: values[:2] for name, values in tiny_batch.items()}, training=False)
-    deviation = features["recipe_deviation"].numpy()
+    deviation = features["recipe_posterior_deviation"].numpy()
     error = 5 * deviation / np.sqrt(400)
-    assert np.all(np.abs(drawn.mean(axis=1) - features["recipe_mean"]) < error)
+    assert np.all(np.abs(drawn.mean(axis=1) - features["recipe_posterior_mean"]) < error)
     assert np.all(np.abs(drawn.std(axis=1) - deviation) < error)
     assert np.ptp(deviation) > 0.5
 
@@ -175,7 +197,7 @@ def test_encoders_are_independent_and_have_no_posterior(tiny_spec, tiny_batch):
         alone = encoder.predict_on_batch({key: tiny_batch[key][2:3] for key in encoder.input})
         np.testing.assert_allclose(alone, both[name][2:3], atol=1e-5)
         held = {id(variable) for variable in encoder.variables}
-        for network in (*model.posteriors.values(), *model.crossing.values(), *model.reconstructors.values()):
+        for network in (*model.posteriors.values(), *model.poolings.values(), *model.reconstructors.values()):
             assert not held & {id(variable) for variable in network.variables}
     assert not {id(v) for v in model.encoders["image"].variables} & {id(v) for v in model.encoders["recipe"].variables}
 
@@ -186,7 +208,9 @@ def test_the_posterior_sees_the_other_modality_and_the_prior_does_not(tiny_spec,
     changed = tiny_batch | {schema.IMAGE: tiny_batch[schema.IMAGE][::-1]}
     after = model.embed(changed, training=False)
     np.testing.assert_array_equal(after["recipe_prior_mean"], before["recipe_prior_mean"])
-    relative = np.abs(after["recipe_mean"] - before["recipe_mean"]) / np.abs(before["recipe_mean"])
+    relative = np.abs(after["recipe_posterior_mean"] - before["recipe_posterior_mean"]) / np.abs(
+        before["recipe_posterior_mean"]
+    )
     assert np.median(relative) > 1e-5
 
 
@@ -241,8 +265,23 @@ def test_recipe_embedding_does_not_change_with_padding(tiny_spec, tiny_batch):
     assert np.ptp(got, axis=0).min() > 1e-4  # and recipes differ
     photos = tiny_batch | padded
     narrow, broad = models[0].embed(tiny_batch | batch, training=False), models[1].embed(photos, training=False)
-    for name in ("recipe_mean", "image_mean", "recipe_deviation"):  # the posteriors' neither
+    for name in ("recipe_posterior_mean", "image_posterior_mean", "recipe_posterior_deviation"):
         np.testing.assert_allclose(broad[name], narrow[name], atol=1e-5)
+
+
+def test_an_empty_title_is_no_row(tiny_spec, tiny_batch):
+    """The recipe is read as by a model without titles, weights of the attention included."""
+    models = [_model(spec, compiled=False) for spec in (tiny_spec, dataclasses.replace(tiny_spec, title_words=0))]
+    models[1].set_weights(models[0].get_weights())
+    batch = {name: values.copy() for name, values in tiny_batch.items()}
+    batch["title"][:4] = 0
+    with_titles, without = (model.encoders["recipe"].predict_on_batch(_recipes(batch, model.spec)) for model in models)
+    np.testing.assert_allclose(with_titles[:4], without[:4], atol=1e-6)
+    assert np.abs(with_titles[4:] - without[4:]).max(axis=1).min() > 1e-4
+    weights, others = (model.attention(batch) for model in models)
+    for name in ("instructions", "joint"):
+        np.testing.assert_allclose(weights[name][:4, :3], others[name][:4], atol=1e-6)
+        np.testing.assert_array_equal(weights[name][:4, 3], 0.0)
 
 
 def test_every_part_is_read(tiny_spec, tiny_batch):
@@ -315,6 +354,8 @@ def test_export_computes_what_the_model_computes(tmp_path):
 def test_config_errors(tiny_spec):
     with pytest.raises(ValueError, match="negatives: expected one of"):
         MCENConfig(negatives="hard")
+    with pytest.raises(ValueError, match="kl_dimensions: expected one of"):
+        MCENConfig(kl_dimensions="max")
     with pytest.raises(ValueError, match="stage_epochs: expected at least 0, received -1"):
         MCENConfig(stage_epochs=-1)
     with pytest.raises(ValueError, match="instruction_vectors: expected 0, for MCEN reads words, received 7"):
@@ -327,6 +368,7 @@ def test_published_settings():
     assert (config.kl_weight, config.first_kl_weight, config.margin) == (0.1, 1e-4, 0.3)
     assert (chosen.training.epochs, chosen.training.freeze_image_epochs, chosen.training.batch_size) == (130, 30, 32)
     assert (config.optimizer.clip_value, chosen.training.monitor) == (5.0, "recall_at_1")
+    assert (config.kl_dimensions, chosen.training.augmentation.flip) == ("sum", False)
     assert (config.settle_epochs, config.normalise_summaries, config.first_deviation) == (0, False, 0.0)
 
 

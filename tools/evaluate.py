@@ -115,7 +115,7 @@ def _place(args: Evaluate, dataset: Any) -> pathlib.Path:
     from kfood.models import run_config
 
     own = run_config(args.run)["data"]
-    same = all(own[name] == getattr(dataset, name) for name in ("name", "fingerprint", "splits"))
+    same = all(own[name] == getattr(dataset, name) for name in ("name", "fingerprint"))
     return args.run if same else args.run / f"on-{args.data.resolve().name}"
 
 
@@ -194,7 +194,7 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     if recipes:
-        check_vocabulary(args.run, args.data, dataset.fingerprint)
+        check_vocabulary(args.run, args.data, dataset.vocabulary_fingerprint)
     model: Any = load_run(args.run, weights=args.weights)  # any model: only its encoders, decoders and distance
     thumbnails = thumbnail_accuracy(model, dataset, split=args.split, seed=args.seed) if args.thumbnails else None
 
@@ -312,7 +312,7 @@ def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) ->
     """
     from kfood.models import run_config
 
-    trained = run_config(run)["data"]["fingerprint"]
+    trained = run_config(run)["data"]["vocabulary"]
     if trained != fingerprint:
         raise ValueError(
             f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "

@@ -63,7 +63,7 @@ def run(args: Explain) -> "Explanation | None":
     if args.recipe is not None:
         batch |= _recipe(args.recipe, model.spec, words, ingredients)
     both = args.image is not None and args.recipe is not None
-    asks = [side for side in getattr(model, "latent", ()) if both]
+    asks = [side for side in getattr(model, "latent_modalities", ()) if both]
     (explanation,) = attention.explain(model, batch, words, ingredients, asked=bool(asks))
     photo = batch["image"][0] if args.image is not None else None
     title = " and ".join(path.name for path in (args.image, args.recipe) if path is not None)

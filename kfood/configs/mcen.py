@@ -13,8 +13,10 @@ import dataclasses
 from kfood import schema
 from kfood.configs import Experiment
 from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING
+from kfood.data.images import Augmentation
+from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.models.base import OptimizerConfig
-from kfood.models.mcen import AttentionEncoderConfig, MCENConfig
+from kfood.models.mcen import MCENConfig
 from kfood.training import TrainingConfig
 
 
@@ -25,7 +27,13 @@ def published() -> Experiment:
         spec=schema.RecipeSpec(
             image_size=224, ingredients=20, ingredient_words=30, instructions=25, instruction_words=30
         ),
-        training=TrainingConfig(epochs=130, batch_size=32, freeze_image_epochs=30, monitor="recall_at_1"),
+        training=TrainingConfig(
+            epochs=130,
+            batch_size=32,
+            freeze_image_epochs=30,
+            monitor="recall_at_1",
+            augmentation=Augmentation(flip=False),  # supplement A: random crops of 224 out of 256
+        ),
     )
 
 
@@ -39,6 +47,7 @@ def small() -> Experiment:
             latent_size=128,
             output_dropout=0.0,
             negatives="active",
+            kl_dimensions="mean",
             kl_epochs=5,
             settle_epochs=12,
             stage_epochs=1,

@@ -3,7 +3,7 @@
 The folder of recipes (made by ``kfood prepare``)::
 
     DATA/
-      dataset.json                  what it is: kind, name, pairs by split, sizes, versions
+      dataset.json                  what it is: kind, name, pairs by split, sizes, sha256 of every file, versions
       prepare.json                  what was kept, and what was dropped for which reason
       vocabulary/words.txt          one word a line, most frequent first; id = line index + 2
       vocabulary/ingredients.txt    one ingredient name a line, likewise
@@ -49,7 +49,7 @@ from kfood.data.names import printable
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
 
 SPLITS = ("train", "val", "test")
@@ -133,7 +133,9 @@ class PreparedDataset:
         splits: items by split.
         classes: class names; index = class id.
         short_side: short side to which photos were reduced, pixels.
-        fingerprint: sha256 (hex) of the vocabularies; what was trained on them carries the same.
+        fingerprint: sha256 (hex) of all that its batches come from: examples, vocabularies, sizes, how pictures are
+            drawn; not of its name.
+        vocabulary_fingerprint: sha256 (hex) of the vocabularies alone: where it is the same, ids mean the same.
     """
 
     kind: ClassVar[Kind]
@@ -146,6 +148,7 @@ class PreparedDataset:
     classes: list[str] = dataclasses.field(repr=False)
     short_side: int
     fingerprint: str
+    vocabulary_fingerprint: str
 
     def fit(self, spec: Any) -> Any:
         """``spec`` with what is the dataset's own in place of its own."""
@@ -407,28 +410,32 @@ def open_dataset(path, kind="recipes"):
                 "prepare another, or choose a model that is trained on these."
             )
         if received != (FORMAT, kind):
-            raise ValueError(f"{description}: expected format {FORMAT} of kind {kind!r}, received {received}.")
+            raise ValueError(
+                f"{description}: expected format {FORMAT} of kind {kind!r}, received {received}; prepare it anew."
+            )
         opened: Any = KINDS[kind]
         own = {
             field.name: content[field.name] if field.name in ("ground", "drawing") else int(content[field.name])
             for field in dataclasses.fields(opened)
             if field.name in ("short_side", "instruction_vectors", "train_classes", "points", "ground", "drawing")
         }
+        shaping = [kind, own, *(content[name] for name in ("splits", "vocabulary", "files"))]
         dataset = opened(
             path=path,
             name=content["name"],
             splits={split: int(size) for split, size in content["splits"].items()},
             **{name: read_vocabulary(path, name) for name in opened.vocabularies},
             **own,
-            fingerprint=vocabulary_fingerprint(path, opened.vocabularies),
+            fingerprint=hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest(),
+            vocabulary_fingerprint=vocabulary_fingerprint(path, opened.vocabularies),
         )
         recorded = content["vocabulary"]["sha256"]
     except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{description}: not the description of a prepared dataset ({error!r}).") from error
-    if recorded != dataset.fingerprint:
+    if recorded != dataset.vocabulary_fingerprint:
         raise ValueError(
             f"{path / 'vocabulary'}: expected the vocabulary that the dataset was made with (sha256 {recorded[:12]}…), "
-            f"received another one ({dataset.fingerprint[:12]}…)."
+            f"received another one ({dataset.vocabulary_fingerprint[:12]}…)."
         )
     # Now, not at the first example: TFDS imports lazily, and no other thread (a progress bar's) may import meanwhile.
     dataset._builder  # noqa: B018
@@ -459,4 +466,13 @@ def vocabulary_fingerprint(folder: str | pathlib.Path, names: tuple[str, ...] = 
     for name in names:
         content = (pathlib.Path(folder) / "vocabulary" / f"{name}.txt").read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def file_fingerprint(path: pathlib.Path) -> str:
+    """sha256 (hex) of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()

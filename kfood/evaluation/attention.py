@@ -51,7 +51,7 @@ class Explanation:
     Attributes:
         image: float [height, width] of the feature map, adding up to 1; None without a photo.
         ingredients: lines; empty without a recipe.
-        instructions: lines, the title first where the model reads titles. A line's weight is the mean of its weights
+        instructions: lines, a title first where the model reads titles. A line's weight is the mean of its weights
             among the instructions alone and as read with the ingredients.
     """
 
@@ -219,15 +219,15 @@ def examples(model: Any, dataset: "RecipeDataset", split: str) -> list[dict[str,
 
 
 def _sentences(batch):
-    """Instruction tokens, with the title, where there is one, as the first row, as the model reads them."""
+    """Instruction tokens, the title as the first row of a recipe that has one, as the model reads them."""
     tokens = np.asarray(batch[schema.INSTRUCTIONS])
     if schema.TITLE not in batch:
         return tokens
     title = np.asarray(batch[schema.TITLE])[:, None, :]
     width = max(title.shape[2], tokens.shape[2])
-    return np.concatenate(
-        [np.pad(part, [(0, 0), (0, 0), (0, width - part.shape[2])]) for part in (title, tokens)], axis=1
-    )
+    title, tokens = (np.pad(part, [(0, 0), (0, 0), (0, width - part.shape[2])]) for part in (title, tokens))
+    untitled = ~title.any(axis=2, keepdims=True)
+    return np.where(untitled, np.concatenate([tokens, title], axis=1), np.concatenate([title, tokens], axis=1))
 
 
 def _lines(tokens, weights, word_weights, vocabulary) -> list[Line]:

@@ -52,7 +52,7 @@ def draw_training(run: str | pathlib.Path) -> bytes:
     }
     panels: list[tuple[str, dict[str, list[float]], str]] = [("loss, each over its first", _relative(losses), "linear")]
     if divergences:
-        panels.append(("KL of posterior to prior, nats per dimension", divergences, "log"))
+        panels.append(("KL of posterior to prior, nats", divergences, "log"))
     panels.append(("recall at 1 on validation, %", recalls, "linear"))
     figure, axes = charts.figure(len(panels), width=4.8 * len(panels))
     for axis, (label, curves, scale) in zip(axes, panels, strict=True):

@@ -25,7 +25,7 @@ class RecipeEncoderConfig:
             to learn from, word order is mostly noise. Off in the papers.
         dropout: rate on the joined recipe vector, training only.
         part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
-            that a title alone, or a list of ingredients, can be a query. 0 in the papers.
+            that a title alone, or a list of ingredients, can be a query; never all of them. 0 in the papers.
         word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only.
     """
 
@@ -51,7 +51,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
         Functional model: dict of ``spec.recipe_inputs()`` → float ``[batch, size]`` in (-1, 1).
     """
     inputs = symbolic_inputs(spec.recipe_inputs())
-    received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
+    received = PartDropout(config.part_dropout, name="parts_kept")(inputs)
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:
         tables["word"] = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
@@ -122,17 +122,17 @@ class TokenMean(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kfood")
 class PartDropout(keras.layers.Layer):
-    """Turns all of a recipe's part into padding for some recipes, while training.
+    """Turns parts of some recipes into padding, while training; never all that a recipe has.
 
     Args:
-        rate: chance of a recipe, in [0, 1).
+        rate: chance of each part of a recipe, in [0, 1). Where all of its parts would go, one of them stays.
 
     Call arguments:
-        part: tokens or vectors ``[batch, ...]``, 0 = padding.
+        parts: name → tokens or vectors ``[batch, ...]``, 0 = padding.
         training: whether to change anything.
 
     Returns:
-        Like ``part``.
+        Like ``parts``.
     """
 
     def __init__(self, rate, **kwargs):
@@ -140,17 +140,23 @@ class PartDropout(keras.layers.Layer):
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator()
 
-    def call(self, part, training=False):
+    def call(self, parts, training=False):
         """See the class."""
         if not training or self.rate == 0.0:
-            return part
-        shape = (ops.shape(part)[0], *(1 for _ in part.shape[1:]))
-        kept = keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
-        return ops.where(kept, part, ops.zeros_like(part))
+            return parts
+        there = [ops.any(ops.not_equal(part, 0), axis=tuple(range(1, len(part.shape)))) for part in parts.values()]
+        draws = keras.random.uniform((ops.shape(there[0])[0], len(parts)), seed=self.seed_generator)
+        of_present = ops.where(ops.stack(there, axis=1), draws, -1.0)
+        # The highest draw of a recipe's present parts is kept: it is the only one where none reaches the rate.
+        kept = ops.logical_or(draws >= self.rate, of_present >= ops.max(of_present, axis=1, keepdims=True))
+        return {
+            name: ops.where(ops.reshape(kept[:, i], (-1, *(1 for _ in part.shape[1:]))), part, ops.zeros_like(part))
+            for i, (name, part) in enumerate(parts.items())
+        }
 
-    def compute_output_spec(self, part, training=False):
-        """The shape and dtype of the part."""
-        return keras.KerasTensor(part.shape, part.dtype)
+    def compute_output_spec(self, parts, training=False):
+        """The shapes and dtypes of the parts."""
+        return {name: keras.KerasTensor(part.shape, part.dtype) for name, part in parts.items()}
 
     def get_config(self):
         """Arguments of the constructor."""

@@ -4,6 +4,7 @@ import keras
 
 from kfood import schema
 from kfood.layers.image import ImageEncoderConfig, image_tower
+from kfood.layers.outputs import UnitLength
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 
 
@@ -25,7 +26,7 @@ def unit_encoders(
     return {
         name: keras.Model(
             tower.input,
-            keras.layers.UnitNormalization(dtype="float32", name="embedding")(tower.output),
+            UnitLength(dtype="float32", name="embedding")(tower.output),
             name=f"{name}_encoder",
         )
         for name, tower in towers.items()

@@ -98,7 +98,7 @@ def soft_triple(embeddings, labels, centres, *, scale=20.0, gamma=0.1, margin=0.
     loss = _cross_entropy(labels, scale * (relaxed - margin * own))
     if each == 1:
         return loss
-    unit = ops.normalize(centres, axis=2)
+    unit = distances.unit_length(centres)
     between = ops.matmul(unit, ops.transpose(unit, (0, 2, 1)))
     apart = ops.sqrt(ops.maximum(2.0 - 2.0 * between, 1e-6))  # its slope stays finite where centres have met
     return loss + merging * ops.sum(ops.triu(apart, 1)) / (classes * each * (each - 1))
@@ -141,7 +141,7 @@ def proxy_synthesis(
     else:
         share, partner = mixture
         share = ops.cast(share, embeddings.dtype)
-    unit, unit_proxies = ops.normalize(embeddings, axis=1), ops.normalize(proxies, axis=1)
+    unit, unit_proxies = distances.unit_length(embeddings), distances.unit_length(proxies)
     of_items = ops.take(unit_proxies, labels, axis=0)
     mixed, mixed_proxies = (share * own + (1.0 - share) * ops.take(own, partner, axis=0) for own in (unit, of_items))
     extra = proxies.shape[0] + ops.arange(ops.shape(labels)[0], dtype="int32")

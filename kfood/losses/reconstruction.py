@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kfood import distances
+
 
 def classes(logits, labels, background):
     """Cross-entropy over the items whose class is known: the background class has weight 0.
@@ -95,4 +97,4 @@ def uncorrelated(made, wanted):
         mean over the batch. A constant vector correlates 0 with everything.
     """
     centred = [vectors - ops.mean(vectors, axis=1, keepdims=True) for vectors in (made, wanted)]
-    return 1.0 - ops.mean(ops.sum(ops.normalize(centred[0], axis=1) * ops.normalize(centred[1], axis=1), axis=1))
+    return ops.mean(distances.cosine_of_pairs(*centred))

@@ -57,7 +57,7 @@ def run_config(run: str | pathlib.Path) -> dict[str, Any]:
 
     Returns:
         Dict with ``model``, ``variant``, ``config``, ``spec``, ``training`` and ``data`` (``name``, ``fingerprint``,
-        ``splits``).
+        ``vocabulary``: its fingerprint, ``splits``).
 
     Raises:
         FileNotFoundError: no run there.

@@ -67,6 +67,7 @@ from keras import ops
 from kfood import distances, miners, schema
 from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, image_tower
+from kfood.layers.outputs import UnitLength
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
 from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, real_pictures, select
@@ -318,7 +319,7 @@ class ACME(RetrievalModel):
         self.encoders = {
             name: keras.Model(
                 tower.input,
-                keras.layers.UnitNormalization(dtype="float32", name="embedding")(self.shared[name](tower.output)),
+                UnitLength(dtype="float32", name="embedding")(self.shared[name](tower.output)),
                 name=f"{name}_encoder",
             )
             for name, tower in towers.items()
@@ -503,4 +504,4 @@ class NoNoise(keras.layers.Layer):
 
 def _normalised(vectors):
     """L2-normalised, in float32 whatever the precision of the layers."""
-    return ops.normalize(ops.cast(vectors, "float32"), axis=-1)
+    return distances.unit_length(ops.cast(vectors, "float32"))

@@ -54,6 +54,7 @@ from keras import ops
 from kfood import miners, schema
 from kfood.layers.image import ImageEncoderConfig, backbone, class_token, pool
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.outputs import UnitLength
 from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
 from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices
@@ -260,4 +261,4 @@ def metric_loss(config: AlphaGAOConfig, learnt: keras.layers.Layer | None, seed)
 
 
 def _unit(name):
-    return keras.layers.UnitNormalization(dtype="float32", name=name)
+    return UnitLength(dtype="float32", name=name)

@@ -37,6 +37,7 @@ from keras import ops
 from kfood import distances, schema
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.outputs import UnitLength
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
@@ -329,9 +330,7 @@ class CCA(RetrievalModel):
         self.encoders = {
             side: keras.Model(
                 network.input,
-                keras.layers.UnitNormalization(dtype="float32", name="embedding")(
-                    self.projections[side](network.output)
-                ),
+                UnitLength(dtype="float32", name="embedding")(self.projections[side](network.output)),
                 name=f"{side}_encoder",
             )
             for side, network in self.features.items()

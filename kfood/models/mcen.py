@@ -1,21 +1,19 @@
 r"""MCEN: Bridging Cross-Modal Gap between Cooking Recipes and Dish Images with Latent Variable Model.
 
-Han Fu, Rui Wu, Chenghao Liu, Jianling Sun. CVPR 2020.
+Han Fu, Rui Wu, Chenghao Liu, Jianling Sun. CVPR 2020. Eq. 1 to 3 are :mod:`kfood.layers.attention_towers`.
 
 ====================  ====================================================  ===========================================
 paper                 here                                                  shape, range
 ====================  ====================================================  ===========================================
 v, r                  ``batch["image"]``, recipe features                   :mod:`kfood.schema`
-H^v                   ``regions`` of :func:`image_tower`                    [batch, 49, 2048]
-H^ing, H^ins          rows of ingredients and instructions                  [batch, 20, 300], [batch, 25, 300]
-H^c                   output of the attention decoder                       [batch, 25, 300]
-s^v                   ``summary`` of :func:`image_tower`                    [batch, 2048]
-s^r = [s^c; s^ins;    ``summary`` of :func:`recipe_tower`                   [batch, 900]
+H^v                   ``contexts`` of the image tower                       [batch, 49, 2048]
+H^c; H^ins; H^ing     ``contexts`` of the recipe tower                      [batch, 25, 300] twice, [batch, 20, 300]
+s^v                   ``summary`` of the image tower                        [batch, 2048]
+s^r = [s^c; s^ins;    ``summary`` of the recipe tower                       [batch, 900]
 s^ing]
-α, W, U, v, q         :class:`kfood.layers.attention.AttentionPooling`
-μ_v, σ_v; μ_r, σ_r    ``image_prior``, ``recipe_prior``                     [batch, 1024]; σ > 0
-s^v*, s^r*            ``crossing``: the other modality asks                 [batch, 2048], [batch, 900]
-μ*, σ*                ``image_posterior``, ``recipe_posterior``             [batch, 1024]; σ > 0
+s^v*, s^r*            ``poolings``: the other modality asks                 [batch, 2048], [batch, 900]
+μ_v, σ_v; μ_r, σ_r    ``image_prior_mean``, ``image_prior_deviation`` …     [batch, 1024]; σ > 0
+μ*, σ*                ``image_posterior_mean`` …, ``recipe_posterior_…``    [batch, 1024]; σ > 0
 z^v, z^r              drawn from the posterior, or the prior's mean         [batch, 1024]
 e^v, e^r              ``image``, ``recipe`` (the embeddings)                [batch, 1024], tanh; exported L2-normalised
 f_v, f_r; g_v, g_r    ``heads``: one layer with a latent, two without       tanh
@@ -26,56 +24,67 @@ m                     ``margin``                                            0.3
                       ``reconstruction_weight``
 ====================  ====================================================  ===========================================
 
-=============================================  ==========================================================
-equation                                       function
-=============================================  ==========================================================
-(1), (2) s^v                                   :class:`kfood.layers.attention.AttentionPooling`
-(3) s^r                                        :class:`kfood.layers.attention.JoinedPooling`
+=============================================  ================================================  ====================
+equation                                       function                                          in metrics.csv
+=============================================  ================================================  ====================
 (5)-(7), (10)-(12) priors and posteriors       :func:`gaussian`
+s^v*, s^r*                                     :func:`cross_modal_pooling`
 (8), (21), (22) e                              :func:`head`
 (9) sampling z by reparameterisation           :meth:`MCEN.embed`
-(13), L_ret of (14)                            :func:`retrieval_loss`
-(15) L_KL                                      :func:`kfood.losses.alignment.gaussian_kl`, one term a modality
-(16) L_cos                                     :func:`kfood.losses.alignment.gaussian_kl` of the two priors
-(17)-(19) L_rec                                :func:`reconstruction_loss`
-(20) L                                         the weights in :attr:`MCEN.phases`
-=============================================  ==========================================================
+(13), L_ret of (14)                            :func:`retrieval_loss`                            retrieval
+(15) L_KL, one term a modality                 :func:`kfood.losses.alignment.gaussian_kl`        kl_image, kl_recipe
+(16) L_cos                                     the same of the two priors                        consistency
+(17)-(19) L_rec                                :func:`reconstruction_loss`                       reconstruction
+(20) L                                         the weights in :attr:`MCEN.phases`                loss
+=============================================  ================================================  ====================
 
-Where this file departs from the paper, or fills what it leaves open (no code was released):
+All but ``loss`` are logged without their weights.
 
+Where the paper is open, or contradicts itself, and how it is read here (no code was released):
+
+- Eq. 13 names an anchor, a positive and a negative, and no mining: the loss is a mean over all triplets of the batch.
 - Eq. 19 is printed as a correlation to be minimised, which anti-correlation would do. L_rec is one minus the
-  correlation here, of each pair's vectors over their dimensions, so that minimising it makes them agree.
-- D_KL is averaged over the dimensions. Summed over 1,024 of them, it pulls posterior and prior together before the
-  retrieval loss has moved either, and α, β and γ would not weigh terms of one size: seen when training from scratch.
-- Eq. 13 names an anchor, a positive and a negative, and no mining: the loss is a mean over all triplets of the batch
-  (``negatives="all"``). From scratch the mean over those that are not yet satisfied learns better (``"active"``).
+  correlation, of each pair's vectors over their dimensions. Its targets are s after dropout, and gradients flow into
+  them; all variants have it, as Table 3's sizes say.
+- "The norm of gradient clipped to [-5, 5]": each component is clipped.
+- α rises linearly from its first value over ``kl_epochs``, an epoch at a time.
 - Stages: "we fix the latent representation on the image side as the mean of prior and focus on training the recipe
   part; then we alternatively train the posterior parameters on the image side after several epochs". Here one modality
   at a time draws z from its posterior, the recipe first, and they take turns every ``stage_epochs``; the other one has
   z at its prior's mean. So each prior's mean, which is all that inference uses, is also trained by L_ret. L_KL is of
   both modalities at all times: a posterior whose turn has not come is kept near its prior, so that its first draws are
   of use.
-- From scratch (in the paper ResNet starts from ImageNet) a posterior tells the pair by the other one's query before
-  either encoder has learned anything, and inference gains nothing from that. Three options, off by default:
-  ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch normalisation
-  (``normalise_summaries``), for their large common part makes all embeddings alike; and deviations start small
-  (``first_deviation``), or their noise hides the means. The recipe side starts from scratch in the paper too, and by
-  its weights within ±0.02 with means far smaller than the deviations: ``published`` without Recipe1M's many steps wants
-  ``--set first_deviation=0.1``. Biases start at 0, Keras' default.
-- α rises linearly from its first value over ``kl_epochs``, an epoch at a time. The KL divergences are logged without α.
+- "Replace the original trainable query vector": the three sentence-level poolings of s^r* receive the image's s as
+  their query; the words of a line keep their own. s is the query as the heads receive it, after dropout.
 - All hidden states of the recipe side are 300 wide, "all hidden states for neural inference" and the image's attention
   1,024. A bidirectional state is 150 in each direction: only so do both inference networks cost about the 10.4 M
   parameters of Table 3 (with 300 in each direction the recipe's costs 13.6 M), at a vocabulary of 30,000 words.
 - GRUs of ingredients and instructions are separate, word vectors are shared. The image's trained query is as wide as a
-  hidden state of the recipe side.
-- "The norm of gradient clipped to [-5, 5]": each component is clipped.
-- L_rec's targets are s after dropout, and gradients flow into them; all variants have it, as Table 3's sizes say.
-- Supplement A stops each of the two periods early; here the second goes on from the last weights of the first, and the
-  best epoch on validation of all is kept.
+  hidden state of the recipe side. The decoder starts from the mean ingredient, and attends between two GRUs, as in
+  dl4mt. Weights start within ±0.02, biases at 0.
 - Section 4.3 removes "the modality-consistency loss" (printed as Equation 15; 16 is meant) from the variants
   of Figure 3 (vanilla, image, recipe), which have no two priors to compare. MCEN without reconstruction keeps it.
-- The decoder starts from the mean ingredient, and attends between two GRUs, as in dl4mt.
-- Where the batch has titles, which the paper does not read, a title is the first sentence of the instructions.
+
+Where this file departs from it:
+
+- ResNet-50 is Keras': weights trained elsewhere, strides in another place of a block, other pixel means than those of
+  PyTorch, which supplement A names.
+- Supplement A stops each of the two periods, frozen and not, early by R@1; here the second goes on from the last
+  weights of the first, and the best epoch on validation of all is kept.
+- A title, which the paper does not read, is the first sentence of the instructions where a batch has titles and the
+  recipe has one.
+
+Options of ours, for training from scratch (in the paper ResNet starts from ImageNet); off by default, on in ``small``:
+
+- ``kl_dimensions="mean"`` averages D_KL of Eq. 15 and 16 over the dimensions. Summed over them it pulls posterior and
+  prior together before the retrieval loss has moved either.
+- ``negatives="active"``: the mean of Eq. 13 over those triplets that are not yet satisfied.
+- A posterior tells the pair by the other one's query before either encoder has learned anything, and inference gains
+  nothing from that. ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch
+  normalisation (``normalise_summaries``), for their large common part makes all embeddings alike; and deviations start
+  small (``first_deviation``), or their noise hides the means. The recipe side starts from scratch in the paper too, and
+  by its weights within ±0.02 with means far smaller than the deviations: ``published`` without Recipe1M's many steps
+  wants ``--set first_deviation=0.1``.
 """
 
 import dataclasses
@@ -86,44 +95,17 @@ import keras
 from keras import ops
 
 from kfood import distances, miners, schema
-from kfood.layers.attention import AttentionDecoder, AttentionPooling, JoinedPooling
-from kfood.layers.image import ImageEncoderConfig, backbone
-from kfood.layers.inputs import symbolic_inputs
-from kfood.layers.recipe import PartDropout
-from kfood.layers.recurrent import HiddenStates, lengths, present, start
+from kfood.layers.attention import JoinedPooling
+from kfood.layers.attention_towers import AttentionEncoderConfig, finished, image_tower, recipe_tower
+from kfood.layers.image import ImageEncoderConfig
+from kfood.layers.outputs import UnitLength
 from kfood.losses import alignment, ranking, reconstruction
 from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, select
 
 MODALITIES = ("image", "recipe")
 
-RECIPE_PARTS = ("joint", "instructions", "ingredients")
-"""Whose summaries make s^r, in the order of Eq. 3."""
-
 SMALLEST_DEVIATION = 1e-4
 """Added to the softplus of Eq. 7 and 12, whose logarithm and reciprocal the KL divergence takes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AttentionEncoderConfig:
-    """Sizes of the recipe encoder (sections 3.3 and 4.1).
-
-    Attributes:
-        word_size: width of a word vector (300).
-        units: width of every hidden state, attention and trained query of the recipe side (300).
-        start_range: its weights start uniform in ± this (0.02); 0: as Keras starts its layers.
-        dropout: rate on s^r, training only (supplement: 0.2).
-        part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
-            that a title alone, or a list of ingredients, can be a query. 0 in the paper.
-        word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only. 0 in the
-            paper.
-    """
-
-    word_size: int = 300
-    units: int = 300
-    start_range: float = 0.02
-    dropout: float = 0.2
-    part_dropout: float = 0.0
-    word_dropout: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +123,8 @@ class MCENConfig:
         reconstruction: L_rec (Table 2).
         margin: m of Eq. 13 (0.3).
         negatives: ``"all"``: a mean over all triplets of the batch; ``"active"``: over those that are not 0.
+        kl_dimensions: the KL divergences of Eq. 15 and 16 are the ``"sum"`` over the dimensions of z, as printed, or
+            their ``"mean"``, see the module.
         kl_weight: α of Eq. 20 once it has risen (0.1).
         first_kl_weight: α in the first epoch (1e-4).
         kl_epochs: epochs over which α rises (open in the paper).
@@ -163,6 +147,7 @@ class MCENConfig:
     reconstruction: bool = True
     margin: float = 0.3
     negatives: Literal["all", "active"] = "all"
+    kl_dimensions: Literal["sum", "mean"] = "sum"
     kl_weight: float = 0.1
     first_kl_weight: float = 1e-4
     kl_epochs: int = 30
@@ -175,115 +160,13 @@ class MCENConfig:
     optimizer: OptimizerConfig = OptimizerConfig(1e-4, clip_value=5.0, epsilon=1e-8)
 
     def __post_init__(self):
-        check_choices(self, {"negatives": ("all", "active")})
+        check_choices(self, {"negatives": ("all", "active"), "kl_dimensions": ("sum", "mean")})
         for name in ("kl_epochs", "settle_epochs", "stage_epochs", "first_deviation"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
 
 
 # Sub-networks, in the order of Figure 2.
-
-
-def image_tower(spec: schema.RecipeSpec, config: MCENConfig) -> keras.Model:
-    """Photo → its regions and their weighted sum (section 3.2).
-
-    Returns:
-        Functional model: ``{"image"}`` → dict of ``contexts`` (``regions``: H^v float ``[batch, h * w, c]``),
-        ``present`` (``regions``: ones), ``summary`` s^v float ``[batch, c]``, ``weights`` (``regions``: α^v
-        ``[batch, h * w]``, row by row).
-    """
-    inputs = symbolic_inputs(spec.image_inputs())
-    features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
-    regions = keras.layers.Reshape((-1, features.shape[-1]), name="regions")(features)
-    contexts, all_present = {"regions": regions}, {"regions": ops.ones_like(regions[:, :, 0])}
-    pooling = JoinedPooling(("regions",), config.latent_size, config.recipe_encoder.units, name="image_pooling")
-    summary, weights = pooling(contexts, all_present)
-    if config.normalise_summaries:
-        summary = _norm("image_norm")(summary)
-    summary = keras.layers.Dropout(config.image_encoder.dropout, name="image_dropout")(summary)
-    outputs = {"contexts": contexts, "present": all_present, "summary": summary, "weights": weights}
-    return keras.Model(inputs, outputs, name="image_tower")
-
-
-def recipe_tower(spec: schema.RecipeSpec, config: AttentionEncoderConfig, normalise: bool) -> keras.Model:
-    """Recipe → the states of its three sequences and their joined summary (section 3.3).
-
-    Returns:
-        Functional model: dict of ``spec.recipe_inputs()`` → dict of ``contexts`` (``joint``, ``instructions``,
-        ``ingredients``: float ``[batch, rows, units]``, the title as the first instruction where there are titles),
-        ``present`` (the same names: ``[batch, rows]`` of 0 and 1), ``summary`` s^r float ``[batch, 3 * units]``,
-        ``weights`` (the same names: ``[batch, rows]``), ``word_weights`` (``instructions``, ``ingredients``:
-        ``[batch, rows, words]``).
-    """
-    units, begin = config.units, config.start_range
-    inputs = symbolic_inputs(spec.recipe_inputs())
-    received = {name: PartDropout(config.part_dropout, name=f"{name}_kept")(part) for name, part in inputs.items()}
-
-    def table(size, name):
-        return keras.layers.Embedding(
-            size, config.word_size, embeddings_initializer=start(begin) if begin else "uniform", name=name
-        )
-
-    words = table(spec.word_vocabulary, "words")
-    by_name = spec.ingredient_unit == "name"
-    rows = {
-        "ingredients": (
-            received[schema.INGREDIENTS],
-            table(spec.ingredient_vocabulary, "ingredient_names") if by_name else words,
-        ),
-        "instructions": (_with_title(received), words),
-    }
-    sentences, counts, contexts, word_weights = {}, {}, {}, {}
-    for name, (tokens, vectors) in rows.items():
-        sentences[name], word_weights[name] = _rows(tokens, vectors, config, name)
-        counts[name] = lengths(ops.max(tokens, axis=-1))
-    of_ingredients = present(counts["ingredients"], spec.ingredients, "float32")
-    decoded = AttentionDecoder(units, begin, name="decoder")(
-        sentences["instructions"], sentences["ingredients"], of_ingredients
-    )
-    of_instructions = present(counts["instructions"], decoded.shape[1], "float32")
-    parts = {"joint": decoded, **sentences}
-    counts["joint"] = counts["instructions"]
-    for name in RECIPE_PARTS:
-        contexts[name] = HiddenStates(units, begin, name=f"{name}_states")(parts[name], counts[name])
-    all_present = {"joint": of_instructions, "instructions": of_instructions, "ingredients": of_ingredients}
-    summary, weights = JoinedPooling(RECIPE_PARTS, units, units, begin, name="recipe_pooling")(contexts, all_present)
-    if normalise:
-        summary = _norm("recipe_norm")(summary)
-    outputs = {
-        "contexts": contexts,
-        "present": all_present,
-        "summary": keras.layers.Dropout(config.dropout, name="recipe_dropout")(summary),
-        "weights": weights,
-        "word_weights": word_weights,
-    }
-    return keras.Model(inputs, outputs, name="recipe_tower")
-
-
-def _with_title(received):
-    """Instruction tokens ``[batch, rows, words]``, with the title, where there is one, as the first row."""
-    tokens = received[schema.INSTRUCTIONS]
-    if schema.TITLE not in received:
-        return tokens
-    title = received[schema.TITLE][:, None, :]
-    width = max(title.shape[2], tokens.shape[2])
-    padded = [ops.pad(part, [[0, 0], [0, 0], [0, width - part.shape[2]]]) for part in (title, tokens)]
-    return ops.concatenate(padded, axis=1)
-
-
-def _rows(tokens, vectors, config, name):
-    """Each row of words → its hidden representation h, all rows of a batch at once (section 3.3).
-
-    Returns:
-        (float ``[batch, rows, units]``, weights of the words float ``[batch, rows, words]``).
-    """
-    count, width = tokens.shape[1:]
-    flat = ops.reshape(tokens, (-1, width))
-    inputs = keras.layers.Dropout(config.word_dropout, noise_shape=(None, None, 1))(vectors(flat))
-    states = HiddenStates(config.units, config.start_range, name=f"{name}_words")(inputs, lengths(flat))
-    pooling = AttentionPooling(config.units, config.units, config.start_range, name=f"{name}_word_pooling")
-    pooled, weights = pooling(states, present(lengths(flat), width, "float32"))
-    return ops.reshape(pooled, (-1, count, config.units)), ops.reshape(weights, (-1, count, width))
 
 
 def gaussian(width: int, size: int, first_deviation: float, name: str) -> keras.Model:
@@ -303,15 +186,11 @@ def gaussian(width: int, size: int, first_deviation: float, name: str) -> keras.
     return keras.Model(summary, [mean, deviation + SMALLEST_DEVIATION], name=name)
 
 
-def _norm(name):
-    return keras.layers.BatchNormalization(momentum=0.9, dtype="float32", name=name)
-
-
-def crossing(tower: keras.Model, query_width: int, config: MCENConfig, name: str) -> keras.Model:
+def cross_modal_pooling(tower: keras.Model, query_width: int, config: MCENConfig, name: str) -> keras.Model:
     """s* of a modality: its contexts pooled as for s, with the other modality's s as the query (section 3.4).
 
     Args:
-        tower: :func:`image_tower` or :func:`recipe_tower`.
+        tower: the modality's, of :mod:`kfood.layers.attention_towers`.
         query_width: of the other modality's s.
         config: widths.
         name: of the model.
@@ -329,8 +208,7 @@ def crossing(tower: keras.Model, query_width: int, config: MCENConfig, name: str
     contexts, there, query = inputs("contexts"), inputs("present"), keras.Input((query_width,), name="query")
     parts = tuple(tower.output["weights"])
     summary, weights = JoinedPooling(parts, config.latent_size, name="pooling")(contexts, there, query)
-    if config.normalise_summaries:
-        summary = _norm("norm")(summary)
+    summary = finished(summary, config.normalise_summaries, 0.0, "asked")
     return keras.Model({"contexts": contexts, "present": there, "query": query}, [summary, weights], name=name)
 
 
@@ -408,61 +286,57 @@ class MCEN(RetrievalModel):
             )
         self.distance = "cosine"
         self.towers = {
-            "image": image_tower(spec, config),
+            "image": image_tower(
+                spec, config.image_encoder, config.latent_size, config.recipe_encoder.units, config.normalise_summaries
+            ),
             "recipe": recipe_tower(spec, config.recipe_encoder, config.normalise_summaries),
         }
         widths = {name: tower.output["summary"].shape[-1] for name, tower in self.towers.items()}
-        self.latent = tuple(
+        self.latent_modalities = tuple(
             name for name, wanted in zip(MODALITIES, (config.image_latent, config.recipe_latent), strict=True) if wanted
         )
         self.heads = {
             name: head(
-                config.latent_size if name in self.latent else width, config, name in self.latent, f"{name}_head"
+                config.latent_size if name in self.latent_modalities else width,
+                config,
+                name in self.latent_modalities,
+                f"{name}_head",
             )
             for name, width in widths.items()
         }
         self.priors, self.posteriors = (
             {
                 name: gaussian(widths[name], config.latent_size, config.first_deviation, f"{name}_{kind}")
-                for name in self.latent
+                for name in self.latent_modalities
             }
             for kind in ("prior", "posterior")
         )
-        self.crossing = {
-            name: crossing(self.towers[name], widths[_other(name)], config, f"{name}_crossing") for name in self.latent
+        self.poolings = {
+            name: cross_modal_pooling(self.towers[name], widths[_other(name)], config, f"{name}_asked")
+            for name in self.latent_modalities
         }
         self.encoders = {name: self._encoder(name) for name in MODALITIES}
 
-        weights: dict[str, Any] = {"retrieval": 1.0}
-        if self.latent:
-            self.kl_weight = self.add_weight(shape=(), trainable=False, name="kl_weight")
-            self.drawn = {
-                name: self.add_weight(shape=(), trainable=False, name=f"{name}_drawn") for name in self.latent
-            }
-            weights |= {f"kl_{name}": self.kl_weight for name in self.latent}
-        if len(self.latent) == 2:
-            weights["consistency"] = config.consistency_weight
-        self.reconstructors: dict[str, keras.Model] = {}
+        self.reconstructors = {}
         if config.reconstruction:
             self.reconstructors = {
                 name: reconstructor(config, width, f"{name}_reconstructor") for name, width in widths.items()
             }
-            weights["reconstruction"] = config.reconstruction_weight
 
-        networks = (self.towers, self.priors, self.posteriors, self.crossing, self.heads, self.reconstructors)
+        networks = (self.towers, self.priors, self.posteriors, self.poolings, self.heads, self.reconstructors)
         own = tuple(network for group in networks for network in group.values())
         self.random = keras.random.SeedGenerator(name="random")
-        self.phases = (Phase("encoders", weights, own, config.optimizer),)
+        self.phases = (Phase("encoders", self._weights_of_losses(), own, config.optimizer),)
         self.begin_epoch(0)
         self.build()
 
     def begin_epoch(self, epoch):
         """Sets α, and which modality draws its latent from its posterior (section 4.1)."""
-        if self.latent:
+        if self.latent_modalities:
             config, epoch = self.config, epoch - self.config.settle_epochs
             risen = min(1.0, max(0.0, epoch / config.kl_epochs)) if config.kl_epochs else float(epoch >= 0)
             self.kl_weight.assign(config.first_kl_weight + risen * (config.kl_weight - config.first_kl_weight))
-            for name in self.latent:
+            for name in self.latent_modalities:
                 self.drawn[name].assign(float(epoch >= 0 and self._has_turn(name, epoch)))
 
     def embed(self, batch, training):
@@ -471,12 +345,12 @@ class MCEN(RetrievalModel):
         features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
         for name in MODALITIES:
             z = features[f"{name}_summary"]
-            if name in self.latent:
+            if name in self.latent_modalities:
                 mean, deviation = self.priors[name](z)
                 features |= {f"{name}_prior_mean": mean, f"{name}_prior_deviation": deviation}
-                crossed, _ = self._cross(name, read, training)
-                z, (own_mean, own_deviation) = mean, self.posteriors[name](crossed)
-                features |= {f"{name}_mean": own_mean, f"{name}_deviation": own_deviation}
+                asked, _ = self._asked_by_other(name, read, training)
+                z, (own_mean, own_deviation) = mean, self.posteriors[name](asked)
+                features |= {f"{name}_posterior_mean": own_mean, f"{name}_posterior_deviation": own_deviation}
                 if training:
                     noise = keras.random.normal(ops.shape(mean), seed=self.random)
                     z = ops.where(self.drawn[name] > 0.0, own_mean + own_deviation * noise, mean)
@@ -491,13 +365,14 @@ class MCEN(RetrievalModel):
             )
         }
 
-        def moments(name, kind=""):
-            return features[f"{name}{kind}_mean"], features[f"{name}{kind}_deviation"]
+        def divergence(one, other):
+            moments = [features[f"{name}_{moment}"] for name in (one, other) for moment in ("mean", "deviation")]
+            return alignment.gaussian_kl(*moments, self.config.kl_dimensions)
 
-        for name in self.latent:
-            named[f"kl_{name}"] = alignment.gaussian_kl(*moments(name), *moments(name, "_prior"))
-        if len(self.latent) == 2:
-            named["consistency"] = alignment.gaussian_kl(*moments("image", "_prior"), *moments("recipe", "_prior"))
+        for name in self.latent_modalities:
+            named[f"kl_{name}"] = divergence(f"{name}_posterior", f"{name}_prior")
+        if len(self.latent_modalities) == 2:
+            named["consistency"] = divergence("image_prior", "recipe_prior")
         if self.config.reconstruction:
             made = {name: self.reconstructors[name](features[_other(name)], training=training) for name in MODALITIES}
             named["reconstruction"] = reconstruction_loss(
@@ -515,8 +390,9 @@ class MCEN(RetrievalModel):
             Name → weights: ``image`` float ``[batch, height, width]``; ``ingredients``, ``instructions`` and ``joint``
             (instructions as read with the ingredients) ``[batch, rows]``; ``ingredient_words`` and
             ``instruction_words`` ``[batch, rows, words]``, of the words in their row. Where the batch has titles, row 0
-            of the instructions is the title. With both modalities and a latent also ``image_asked``,
-            ``ingredients_asked`` …: the weights when the other modality asks, as in training (Figures 4 and 5).
+            of the instructions is the title of a recipe that has one. With both modalities and a latent also
+            ``image_asked``, ``ingredients_asked`` …: the weights when the other modality asks, as in training (Figures
+            4 and 5).
         """
         read = {
             name: tower(select(batch, tower), training=False)
@@ -531,8 +407,8 @@ class MCEN(RetrievalModel):
             words = read["recipe"]["word_weights"]
             found |= {"ingredient_words": words["ingredients"], "instruction_words": words["instructions"]}
         if len(read) == 2:
-            for name in self.latent:
-                asked = self._cross(name, read, training=False)[1]
+            for name in self.latent_modalities:
+                asked = self._asked_by_other(name, read, training=False)[1]
                 found |= {f"{'image' if part == 'regions' else part}_asked": asked[part] for part in asked}
         height, width = self.towers["image"].get_layer("backbone").output_shape[1:3]
         return {
@@ -540,24 +416,40 @@ class MCEN(RetrievalModel):
             for name, weights in found.items()
         }
 
+    def _weights_of_losses(self):
+        """Loss name → its weight in Eq. 20; α is a variable that moves."""
+        weights: dict[str, Any] = {"retrieval": 1.0}
+        if self.latent_modalities:
+            self.kl_weight = self.add_weight(shape=(), trainable=False, name="kl_weight")
+            self.drawn = {
+                name: self.add_weight(shape=(), trainable=False, name=f"{name}_drawn")
+                for name in self.latent_modalities
+            }
+            weights |= {f"kl_{name}": self.kl_weight for name in self.latent_modalities}
+        if len(self.latent_modalities) == 2:
+            weights["consistency"] = self.config.consistency_weight
+        if self.config.reconstruction:
+            weights["reconstruction"] = self.config.reconstruction_weight
+        return weights
+
     def _encoder(self, name):
         """The part of the model that inference needs: s, the prior's mean where there is a latent, e."""
         tower = self.towers[name]
         vector = tower.output["summary"]
-        if name in self.latent:
+        if name in self.latent_modalities:
             vector = self.priors[name].get_layer("mean")(vector)
-        embedding = keras.layers.UnitNormalization(dtype="float32", name="embedding")(self.heads[name](vector))
+        embedding = UnitLength(dtype="float32", name="embedding")(self.heads[name](vector))
         return keras.Model(tower.input, embedding, name=f"{name}_encoder")
 
-    def _cross(self, name, read, training):
+    def _asked_by_other(self, name, read, training):
         """s* of a modality, and the weights by which the other one's s picked it (section 3.4)."""
         own = read[name]
         inputs = {"contexts": own["contexts"], "present": own["present"], "query": read[_other(name)]["summary"]}
-        return self.crossing[name](inputs, training=training)
+        return self.poolings[name](inputs, training=training)
 
     def _has_turn(self, name, epoch):
         """Whether the modality's latent is drawn in that epoch, counted from the first stage."""
-        if len(self.latent) < 2 or not self.config.stage_epochs:
+        if len(self.latent_modalities) < 2 or not self.config.stage_epochs:
             return True
         return name == ("recipe", "image")[epoch // self.config.stage_epochs % 2]
 

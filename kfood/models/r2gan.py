@@ -201,7 +201,7 @@ def _pixels(pictures):
 def mean_of_others(embeddings):
     """E_n (section 4.1): for each row the mean of all other rows, normalised; float ``[batch, d]`` to the same."""
     others = ops.sum(embeddings, axis=0, keepdims=True) - embeddings
-    return ops.normalize(others, axis=-1)
+    return distances.unit_length(others)
 
 
 def discriminator_1_loss(real_logits, image_logits):

@@ -55,6 +55,7 @@ from kfood import distances, schema
 from kfood.layers import trajectory as layers
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.outputs import UnitLength
 from kfood.losses import adversarial
 from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices
 from kfood.models.baselines import Temperature
@@ -162,7 +163,7 @@ def joined(position, shape):
     """Eq. 4 and 9: both branches, concatenated and L2-normalised."""
     parts = [position] if shape is None else [position, shape]
     vector = ops.concatenate(parts, axis=-1) if len(parts) > 1 else position
-    return keras.layers.UnitNormalization(dtype="float32", name="embedding")(vector)
+    return UnitLength(dtype="float32", name="embedding")(vector)
 
 
 def encoders_of(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[str, keras.Model]:

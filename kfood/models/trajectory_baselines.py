@@ -241,7 +241,7 @@ class Queue(keras.layers.Layer):
         self.keys = self.add_weight(
             shape=(self.count, self.size), initializer="random_normal", trainable=False, name="keys"
         )
-        self.keys.assign(ops.normalize(self.keys, axis=1))
+        self.keys.assign(distances.unit_length(self.keys))
         self.built = True
 
     def push(self, keys):
