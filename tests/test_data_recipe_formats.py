@@ -248,14 +248,16 @@ def test_wrong_types_at_every_key_end_in_a_recipe_or_a_reason():
         {"0": None},
     ]
     names = [*SOUP, *JSON_LD, "photo", "image", "id", "uid", "steps", "NER", "partition", "photo_data"]
+    refused = 0
     for _ in range(500):
         content = {name: chance.choice(wrong) for name in names if chance.random() < 0.5}
         try:
             recipe = read_fields(content)
-        except RecipeError as error:
-            assert "no title, ingredients or instructions" in str(error)
+        except RecipeError:  # the only way to refuse; anything else fails the test
+            refused += 1
         else:
             assert all(isinstance(line, str) for line in (recipe.title, *recipe.ingredients, *recipe.instructions))
+    assert 0 < refused < 250
 
 
 def test_named_columns_and_unread_fields():

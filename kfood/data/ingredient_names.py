@@ -39,8 +39,8 @@ def clean_name(line: str) -> str:
         line: as written, ``"1 1/2 cups whole milk, warmed"``.
 
     Returns:
-        Lower case, ``"whole milk"``; the words after an amount where nothing else is left (``"1 large"`` → ``"large"``);
-        ``""`` for a line without letters.
+        Lower case, ``"whole milk"``; the words after an amount where nothing else is left (``"1 large"`` →
+        ``"large"``); ``""`` for a line without letters.
     """
     text = _ASIDE.sub(" ", line.lower())
     while _ASIDE.search(text):

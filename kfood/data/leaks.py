@@ -20,8 +20,8 @@ from kfood.data.dataset import RecipeRecord
 from kfood.data.drops import Drops
 
 NEAR = 4
-"""Most differing bits of 64 at which two photos count as one. Of 1,300 and of 3,000 photos of dishes no two are that near
-(at 6, two pairs of each are); of 400 copies that were recompressed and resized, from a third to 1.3 times the side, one
+"""Most differing bits of 64 at which two photos count as one. Of 1,300 and of 3,000 photos of dishes no two are that
+near (at 6, two of each are); of 400 copies that were recompressed and resized, from a third to 1.3 times the side, one
 is farther. Copies that were cut or turned are not found."""
 
 _MOST_LISTED = 1000

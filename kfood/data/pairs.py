@@ -8,6 +8,7 @@ beside the recipe file. Splits are by share and seed, so that a recipe keeps its
 import collections
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -229,7 +230,7 @@ class Pairs:
         return ""
 
     def _split(self, recipes: Sequence[tuple[Recipe, str]]) -> list[str]:
-        """By the files where they name all splits; else by a hash of id and seed, sorted, so that the shares are exact."""
+        """By the files where they name all splits; else the smallest hashes of seed and id, so that shares are exact."""
         named = [SPLIT_NAMES.get(recipe.split.lower(), "") for recipe, _ in recipes]
         if all(named) and set(named) == set(SPLITS):
             self.notes.append("the splits are those that the files name.")
@@ -323,15 +324,15 @@ def classes_of_titles(titles: Mapping[str, str], least: int) -> tuple[list[str],
         least: titles that a class takes at least; rarer ones are background.
 
     Returns:
-        Class names, index = class id, 0 = "background", the most frequent first; and recipe id → class id, without those
-        of background.
+        Class names, index = class id, 0 = "background", the most frequent first; and recipe id → class id, without
+        those of background.
     """
     words = {own: _keywords(title) for own, title in titles.items()}
-    pairs = collections.Counter(pair for own in words for pair in set(zip(words[own], words[own][1:], strict=False)))
+    pairs = collections.Counter(pair for own in words for pair in set(itertools.pairwise(words[own])))
     lasts = collections.Counter(own[-1] for own in words.values() if own)
     chosen: dict[str, str] = {}
     for own, row in words.items():
-        frequent = [pair for pair in zip(row, row[1:], strict=False) if pairs[pair] >= least]
+        frequent = [pair for pair in itertools.pairwise(row) if pairs[pair] >= least]
         if frequent:
             chosen[own] = " ".join(max(frequent, key=lambda pair: (pairs[pair], pair)))
         elif row and lasts[row[-1]] >= least:
