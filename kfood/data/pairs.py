@@ -19,7 +19,7 @@ from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.ingredient_names import clean_name
 from kfood.data.recipe1m import SAFE_NAME, PhotoError, load_photo, map_in_order
-from kfood.data.recipe_fields import Recipe
+from kfood.data.recipe_fields import USUAL, Recipe
 from kfood.data.recipe_formats import PHOTO_SUFFIXES, Found, read_recipes
 
 SPLIT_NAMES = {
@@ -160,6 +160,8 @@ class Pairs:
         """
         seen: set[str] = set()
         made = 0
+        fields: collections.Counter[tuple[str, str]] = collections.Counter()
+        unread: collections.Counter[str] = collections.Counter()
         usable: list[tuple[Found, Recipe, str]] = []
         for found in read_recipes(self.source, self._columns):
             advance()
@@ -167,6 +169,8 @@ class Pairs:
             if recipe is None:
                 self.dropped.add(found.reason, found.where)
                 continue
+            fields.update(recipe.read.items())
+            unread.update(recipe.unread)
             own = recipe.id or hashlib.sha256(repr((recipe.title, recipe.ingredients)).encode()).hexdigest()[:16]
             made += not recipe.id
             reason = self._against(recipe, own, seen)
@@ -180,6 +184,7 @@ class Pairs:
             self.candidates[split] += 1
             self._entries.append(_Entry(own, split, recipe, found.where, found.folder))
             self._in_folder[found.folder] += 1
+        self._say_fields(fields, unread)
         if made:
             self.notes.append(f"{made:,} recipes have no id: theirs is made of title and ingredients.")
         if self._classes_of_titles:
@@ -218,6 +223,23 @@ class Pairs:
                 photos=photos,
             )
 
+    def _say_fields(self, fields: collections.Counter, unread: collections.Counter) -> None:
+        """Which fields were read as what, for a column of another name is a part of every recipe that is missing."""
+        if not fields:
+            return  # formats whose parts have no names: Cooklang
+        of: dict[str, list[str]] = collections.defaultdict(list)
+        for what, name in fields:
+            of[what].append(name)
+        self.notes.append(
+            "; ".join(f"{what} read from {', '.join(of[what][:4])}" for what in USUAL if what in of) + "."
+        )
+        for what in ("title", "ingredients", "instructions"):
+            if what not in of:
+                others = ", ".join(name for name, _ in unread.most_common(8)) or "none"
+                self.notes.append(
+                    f"no recipe has {what}; fields that were not read: {others}; --{what} NAME takes one."
+                )
+
     def _against(self, recipe: Recipe, own: str, seen: set[str]) -> str:
         if own in seen:
             return "duplicate id" if recipe.id else "same title and ingredients as another"
@@ -230,7 +252,7 @@ class Pairs:
         return ""
 
     def _split(self, recipes: Sequence[tuple[Recipe, str]]) -> list[str]:
-        """By the files where they name all splits; else the smallest hashes of seed and id, so that shares are exact."""
+        """By the files where they name all splits; else by hashes of seed and id, so that the shares are exact."""
         named = [SPLIT_NAMES.get(recipe.split.lower(), "") for recipe, _ in recipes]
         if all(named) and set(named) == set(SPLITS):
             self.notes.append("the splits are those that the files name.")
@@ -328,13 +350,13 @@ def classes_of_titles(titles: Mapping[str, str], least: int) -> tuple[list[str],
         those of background.
     """
     words = {own: _keywords(title) for own, title in titles.items()}
-    pairs = collections.Counter(pair for own in words for pair in set(itertools.pairwise(words[own])))
-    lasts = collections.Counter(own[-1] for own in words.values() if own)
+    pairs = collections.Counter(pair for row in words.values() for pair in set(itertools.pairwise(row)))
+    lasts = collections.Counter(row[-1] for row in words.values() if row)
     chosen: dict[str, str] = {}
     for own, row in words.items():
         frequent = [pair for pair in itertools.pairwise(row) if pairs[pair] >= least]
         if frequent:
-            chosen[own] = " ".join(max(frequent, key=lambda pair: (pairs[pair], pair)))
+            chosen[own] = " ".join(max((pairs[pair], pair) for pair in frequent)[1])
         elif row and lasts[row[-1]] >= least:
             chosen[own] = row[-1]
     sizes = collections.Counter(chosen.values())

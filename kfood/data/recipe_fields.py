@@ -45,6 +45,8 @@ USUAL = {
         "procedure",
         "analyzedinstructions",
         "cookingdirections",
+        "howto",
+        "howtocook",
         "preparationsteps",
     ),
     "photo": (
@@ -95,6 +97,7 @@ class Recipe:
         photos: what the file says of its photos: names, paths or URLs; or the encoded photo itself.
         names: clean ingredient names; empty where the file has none.
         split: what the file says of it; empty where it says nothing.
+        read: what → the field of the mapping it was found in.
         unread: fields of the mapping that were not used.
     """
 
@@ -105,6 +108,7 @@ class Recipe:
     photos: tuple[str | bytes, ...] = ()
     names: list[str] = dataclasses.field(default_factory=list)
     split: str = ""
+    read: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
 
@@ -140,6 +144,7 @@ def read_fields(content: JsonMapping, columns: Mapping[str, str] | None = None) 
         photos=tuple(_photos(content.get(found.get("photo", "")))) or _embedded(content),
         names=lines(content.get(found.get("names", ""))),
         split=clean(content.get(found.get("split", ""))),
+        read=found,
         unread=tuple(str(key) for key in content if key not in found.values() and not str(key).startswith("@")),
     )
     if not (recipe.title or recipe.ingredients or recipe.instructions):
@@ -158,18 +163,22 @@ def looks_like_recipe(content: object) -> bool:
     return "ingredients" in found or "instructions" in found
 
 
-def recipes_in(content: object, depth: int = 0) -> Iterator[JsonMapping]:
+def recipes_in(content: object, depth: int = 0) -> Iterator[Any]:
     """The recipes within a JSON value: itself, the entries of a list, of a JSON-LD graph, of an object by id.
 
     Yields:
-        Mappings, each a recipe by :func:`looks_like_recipe`, in order; an entry of an object by id gains its key as
-        ``id`` where it has none.
+        Mappings, in order, each a recipe by :func:`looks_like_recipe`, or whatever stands beside one in a list, which the
+        reader then refuses by name; an entry of an object by id gains its key as ``id`` where it has none.
     """
     if depth > _DEEPEST:
         return
     if isinstance(content, list):
+        meant = any(map(looks_like_recipe, content))
         for item in content:
-            yield from recipes_in(item, depth + 1)
+            if meant and not (isinstance(item, Mapping) and "@type" in item):
+                yield item
+            else:
+                yield from recipes_in(item, depth + 1)
     elif looks_like_recipe(content):
         assert isinstance(content, Mapping)
         yield content
