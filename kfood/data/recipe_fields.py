@@ -167,8 +167,8 @@ def recipes_in(content: object, depth: int = 0) -> Iterator[Any]:
     """The recipes within a JSON value: itself, the entries of a list, of a JSON-LD graph, of an object by id.
 
     Yields:
-        Mappings, in order, each a recipe by :func:`looks_like_recipe`, or whatever stands beside one in a list, which the
-        reader then refuses by name; an entry of an object by id gains its key as ``id`` where it has none.
+        Mappings, in order, each a recipe by :func:`looks_like_recipe`, or whatever stands beside one in a list, which
+        the reader then refuses by name; an entry of an object by id gains its key as ``id`` where it has none.
     """
     if depth > _DEEPEST:
         return
