@@ -15,6 +15,7 @@ feature in a batch  dtype and shape                                          mea
 ``instruction_vectors`` float32 [batch, instructions, instruction_vectors]   precomputed instead of words; 0 = padding
 ``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
 ``class_id``        int32 [batch]                                            food class; of recipes, 0 = background
+``without_photo_…`` as that recipe input, of another number of recipes       recipes without photos, training only
 =================== ======================================================== ==========================================
 
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
@@ -33,6 +34,9 @@ INGREDIENT_IDS = "ingredient_ids"
 CLASS_ID = "class_id"
 TRAJECTORY = "trajectory"
 LOCATION = "location"
+
+WITHOUT_PHOTO = "without_photo_"
+"""Put before the name of a recipe input: of recipes that have no photo, in a training batch beside those that have."""
 
 # Features that exist on disk only (see kfood.data): raw text, and photos as encoded bytes.
 INGREDIENT_NAMES = "ingredient_names"

@@ -528,3 +528,20 @@ def normalised_mutual_information(labels, clusters):
 def average_precision(ranks, k, divisor):
     """Of one query: precision at each of its positives among the ``k`` nearest."""
     return sum(i / rank for i, rank in enumerate(ranks, 1) if rank <= k) / divisor
+
+
+def bidirectional_triplets(a, b, margin):
+    """H-T's L_bi on cosines: mean over i ≠ j of both hinges."""
+
+    def cosine(x, y):
+        return float(np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+    terms = []
+    for i in range(len(a)):
+        for j in range(len(a)):
+            if i != j:
+                terms.append(
+                    max(0.0, cosine(a[i], b[j]) - cosine(a[i], b[i]) + margin)
+                    + max(0.0, cosine(b[i], a[j]) - cosine(b[i], a[i]) + margin)
+                )
+    return float(np.mean(terms)) if terms else 0.0

@@ -57,6 +57,14 @@ TINY = {
         # Equal deviations at the start would leave the KL without a gradient for a posterior's.
         "first_deviation=0",
     ),
+    "ht": (
+        "image_encoder.widths=4,8",
+        "recipe_encoder.width=8",
+        "recipe_encoder.heads=2",
+        "recipe_encoder.feed_forward=6",
+        "recipe_encoder.dropout=0",
+        "embedding_size=16",
+    ),
     "cca": ("image_encoder.widths=4,8", "word_size=6", "embedding_size=4"),
     "jne": ENCODERS,
     "adamine": ENCODERS,

@@ -1,6 +1,9 @@
 """Make a prepared dataset out of raw files, or draw the synthetic kitchen.
 
 Examples:
+    kfood prepare pairs --recipes recipes.csv --photos photos/ --out data/own
+    kfood prepare pairs --recipes cookbook.paprikarecipes --out data/own --classes-of-titles 10
+    kfood prepare pairs --recipes dump.jsonl --photos photos/ --out data/own --title dish --ingredients items
     kfood prepare recipe1m --source Recipe1M/ --out data/recipe1m
     kfood prepare labelled --source food-101.tar.gz --out data/food-101
     kfood prepare labelled --source photos/ --out data/photos --train-classes 20
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from kfood.data import leaks, pairs, recipe1m
     from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 
 
@@ -46,11 +50,81 @@ class Recipe1M:
     """Most ingredient names in the vocabulary."""
     sentence_vectors: pathlib.Path | None = None
     """HDF5 file of precomputed sentence vectors (kfood/data/vectors.py says how it is laid out)."""
+    drop_leaks: bool = False
+    """Leave out of the larger split what also stands in another: the same photo, or the same title and ingredients."""
     overwrite: bool = False
     """Replace OUT if it is a prepared dataset."""
 
     def __post_init__(self):
         _at_least_one(self, "short_side", "min_word_count", "min_ingredient_count", "max_words", "max_ingredients")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Prepare recipes and photos of your own.
+
+    Reads a file or a folder of files: CSV, TSV, JSON, JSON lines, Parquet with a recipe a row; schema.org/Recipe as
+    JSON or in saved pages; exports of Nextcloud Cookbook, Mealie, Tandoor and Paprika; Cooklang, MealMaster, RecipeML.
+    Fields are found by their usual names. A recipe's photo is found by what its row says, its id or its title. Ends
+    with a table of what was kept and dropped, and OUT/pairs.png with 24 random pairs to look at.
+    """
+
+    recipes: pathlib.Path
+    """File of recipes, or folder of such files."""
+    out: pathlib.Path
+    """Folder to make."""
+    photos: pathlib.Path | None = None
+    """Folder of photos; without it they are looked for beside the recipe files and within them."""
+    title: str = ""
+    """Field or column of the title, where its name is none of the usual ones; so for the following."""
+    ingredients: str = ""
+    """Of the ingredient lines: a list, a JSON or Python list in a string, or lines."""
+    instructions: str = ""
+    """Of the instructions, likewise."""
+    photo: str = ""
+    """Of the photo: a path, a file name with or without its ending, a list of them, or a URL (which is not fetched)."""
+    id: str = ""
+    """Of a unique id; without one it is made of title and ingredients."""
+    names: str = ""
+    """Of clean ingredient names; without them amounts and units are stripped from the lines."""
+    split: str = ""
+    """Of the split: train, val or test; without it recipes are split by --val-share and --test-share."""
+    val_share: float = 0.1
+    """Share of the recipes for validation."""
+    test_share: float = 0.1
+    """Share of the recipes for testing."""
+    seed: int = 0
+    """Of the split."""
+    classes_of_titles: int = 0
+    """Make food classes of words that so many titles share at least; 0: none."""
+    drop_leaks: bool = False
+    """Leave out of the larger split what also stands in another: the same photo, or the same title and ingredients."""
+    short_side: int = 256
+    """Photos are reduced so that their short side has this many pixels; smaller ones stay as they are."""
+    min_word_count: int = 2
+    """Words seen fewer times in the train split are read as unknown."""
+    min_ingredient_count: int = 2
+    """Ingredient names seen fewer times in the train split are read as unknown."""
+    max_words: int = 30_000
+    """Most words in the vocabulary."""
+    max_ingredients: int = 4_102
+    """Most ingredient names in the vocabulary."""
+    overwrite: bool = False
+    """Replace OUT if it is a prepared dataset."""
+
+    def __post_init__(self):
+        _at_least_one(self, "short_side", "min_word_count", "min_ingredient_count", "max_words", "max_ingredients")
+        _shares(self, "val_share", "test_share")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(
+                "--val-share and --test-share: expected less than 1 together, so that some are left to train."
+            )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What a recipe holds → the field that was named for it."""
+        named = {what: getattr(self, what) for what in ("title", "ingredients", "instructions", "photo", "id", "names")}
+        return {what: name for what, name in {**named, "split": self.split}.items() if name}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,11 +201,7 @@ class Ucy:
         _at_least_one(self, "stride", "size")
         if self.length < 2:
             raise ValueError(f"--length: expected at least 2, received {self.length}.")
-        for name in ("test_share", "val_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: expected a share between 0 and 1, received {getattr(self, name)}."
-                )
+        _shares(self, "test_share", "val_share")
         if self.longest_gap < 0:
             raise ValueError(f"--longest-gap: expected at least 0, received {self.longest_gap}.")
 
@@ -160,7 +230,8 @@ class Prepare:
     """Make a prepared dataset: the folder that all other commands read."""
 
     what: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")]
+        Annotated[Pairs, tyro.conf.subcommand("pairs")]
+        | Annotated[Recipe1M, tyro.conf.subcommand("recipe1m")]
         | Annotated[Labelled, tyro.conf.subcommand("labelled")]
         | Annotated[Ucy, tyro.conf.subcommand("ucy")]
         | Annotated[Kitchen, tyro.conf.subcommand("kitchen")]
@@ -176,7 +247,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def run(args: Prepare | Recipe1M | Labelled | Ucy | Kitchen) -> "PreparedDataset":
+def run(args: Prepare | Pairs | Recipe1M | Labelled | Ucy | Kitchen) -> "PreparedDataset":
     """Run the command.
 
     Args:
@@ -194,48 +265,80 @@ def run(args: Prepare | Recipe1M | Labelled | Ucy | Kitchen) -> "PreparedDataset
         return _prepare_labelled(what)
     if isinstance(what, Ucy):
         return _prepare_ucy(what)
+    if isinstance(what, Pairs):
+        return _prepare_pairs(what)
     return _prepare_recipe1m(what) if isinstance(what, Recipe1M) else _prepare_kitchen(what)
+
+
+def _prepare_pairs(args: Pairs) -> "RecipeDataset":
+    from kfood.data import builder, pairs
+
+    builder.check_output(args.out, overwrite=args.overwrite)
+    source = pairs.Pairs(
+        args.recipes,
+        args.photos,
+        columns=args.columns,
+        short_side=args.short_side,
+        val_share=args.val_share,
+        test_share=args.test_share,
+        seed=args.seed,
+        classes_of_titles=args.classes_of_titles,
+    )
+    return _write_pairs(args, source, "pairs")
 
 
 def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
     from kfood.data import builder, recipe1m, vectors
-    from kfood.data.dataset import SPLITS
 
     builder.check_output(args.out, overwrite=args.overwrite)
     sentence_vectors = None if args.sentence_vectors is None else vectors.SentenceVectors(args.sentence_vectors)
-    raw = recipe1m.Recipe1M(args.source, short_side=args.short_side, vectors=sentence_vectors)
+    source = recipe1m.Recipe1M(args.source, short_side=args.short_side, vectors=sentence_vectors)
+    return _write_pairs(args, source, "recipe1m", 0 if sentence_vectors is None else sentence_vectors.width)
+
+
+def _write_pairs(
+    args: Pairs | Recipe1M, raw: "pairs.Pairs | recipe1m.Recipe1M", name: str, vectors: int = 0
+) -> "RecipeDataset":
+    """Read, check for leaks and write; ends with the table, the leaks and a picture of what was read."""
+    from kfood.data import builder, leaks, overview
+    from kfood.data.dataset import SPLITS
+
+    kept = dict.fromkeys(SPLITS, 0)
+    check = leaks.LeakCheck(drop=args.drop_leaks, dropped=raw.dropped)
+    seen = overview.Overview()
 
     def report() -> dict[str, Any]:
         return {
             "dropped": raw.dropped.by_reason,
             "unused": raw.unused.by_reason,
             "photos": {"kept": raw.photos_kept, "dropped": raw.photos_dropped.by_reason},
+            "leaks": check.summary(),
             "notes": raw.notes,
         }
 
-    kept = dict.fromkeys(SPLITS, 0)
     with _progress() as progress:
         task = progress.add_task("recipes", total=None)
         raw.scan(lambda: progress.advance(task))
 
         def records(split):
             task = progress.add_task(split, total=raw.candidates[split])
-            for record in raw.records(split, lambda: progress.advance(task)):
+            found = raw.records(split, lambda: progress.advance(task))
+            for record in seen.passing(split, check.passing(split, found)):
                 kept[split] += 1
                 yield record
 
         try:
             dataset = builder.write_recipes(
                 args.out,
-                "recipe1m",
-                {split: records(split) for split in SPLITS},
+                name,
+                {split: records(split) for split in check.order(raw.candidates)},
                 classes=raw.classes,
                 short_side=args.short_side,
                 min_word_count=args.min_word_count,
                 min_ingredient_count=args.min_ingredient_count,
                 max_words=args.max_words,
                 max_ingredients=args.max_ingredients,
-                instruction_vectors=0 if sentence_vectors is None else sentence_vectors.width,
+                instruction_vectors=vectors,
                 overwrite=args.overwrite,
                 report=report,
             )
@@ -244,8 +347,25 @@ def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
             _show(kept, report())  # it says where the pairs went
             raise
     _show(kept, report())
+    _say_leaks(check)
     _say(dataset)
+    seen.write(args.out / "pairs.png")
+    _print(f"{args.out / 'pairs.png'}: {overview.SHOWN} random pairs, to see whether they were read as meant.")
     return dataset
+
+
+def _say_leaks(check: "leaks.LeakCheck") -> None:
+    for (split, other, what), count in sorted(check.count.items()):
+        first = ", ".join(
+            f"{leak.id} = {leak.other_id}"
+            for leak in check.leaks
+            if (leak.split, leak.other_split, leak.what) == (split, other, what)
+        )
+        first = first if len(first) < 160 else first[:160].rsplit(",", 1)[0] + ", …"
+        _print(f"Leaks: {count:,} of {split} hold the same {what} as {other} ({first}).")
+    if check.count:
+        told = "left out" if check.summary()["dropped"] else "kept; --drop-leaks leaves them out"
+        _print(f"Leaks were {told}; prepare.json in the folder lists them.")
 
 
 def _prepare_labelled(args: Labelled) -> "LabelledDataset":
@@ -424,6 +544,13 @@ def _prepare_kitchen(args: Kitchen) -> "RecipeDataset":
     )
     _say(dataset)
     return dataset
+
+
+def _shares(args: Any, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(args, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option}: expected a share between 0 and 1, received {getattr(args, name)}.")
 
 
 def _at_least_one(args: Any, *names: str) -> None:

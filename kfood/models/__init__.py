@@ -34,6 +34,7 @@ MODELS = {
     "acme": Entry("kfood.models.acme", "ACME"),
     "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
     "mcen": Entry("kfood.models.mcen", "MCEN"),
+    "ht": Entry("kfood.models.ht", "HT"),
     "alpha_gao": Entry("kfood.models.alpha_gao", "AlphaGAO", "labelled"),
     "trajcross": Entry("kfood.models.trajcross", "TrajCross", "trajectories"),
     "trajectory_cca": Entry("kfood.models.trajectory_baselines", "TrajectoryCCA", "trajectories"),
