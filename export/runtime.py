@@ -309,7 +309,7 @@ class Bundle:
             if not known.all():
                 row = int(np.argmin(known != 0))
                 entry = self.manifest["encoders"][encoder]
-                received = "none" if not words[row] else f"{words[row]} that its vocabulary has not"
+                received = f"{words[row]}, all of them unknown to it" if words[row] else "none"
                 raise ValueError(
                     f"recipe {start + row}: expected at least one word that the model knows in "
                     f"{' or '.join(entry['inputs'])}, received {received}."

@@ -271,6 +271,15 @@ def test_what_is_no_track_fails_in_one_sentence(tmp_path, name, content):
         tracks.read_track(path, (0.0, 0.0) if found.geographic else None)
 
 
+def test_names_that_utf_8_has_no_bytes_for_are_escaped(tmp_path):
+    """They become ids and names of classes."""
+    path = tmp_path / os.fsdecode(b"caf\xe9 \x1b[2J.txt")
+    path.write_text("1 1 0 0\n2 1 0 1\n")
+    found = Tracks(tmp_path)
+    assert found.recordings == ["caf\\udce9 \\x1b[2J"]
+    assert [point.track for point in found.points()] == ["caf\\udce9 \\x1b[2J/1"] * 2
+
+
 def test_a_pipe_is_left_out_of_a_folder_and_refused_by_itself(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     write(tmp_path, "b.txt", "1 1 0 0\n")

@@ -131,7 +131,7 @@ def test_training_curves(tmp_path):
 
 def test_the_command(run, tmp_path, capsys):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)).save(tmp_path / "soup.jpg")
-    recipe = {"title": "Leek soup!", "ingredients": ["2 leek", "---", "salt"], "instructions": []}
+    recipe = {"title": "Leek soup \ud83c!", "ingredients": ["2 leek", "---", "salt"], "instructions": []}
     (tmp_path / "soup.json").write_text(json.dumps(recipe))
     given = {"--image": tmp_path / "soup.jpg", "--recipe": tmp_path / "soup.json"}
     for options in (["--image"], ["--recipe"], ["--image", "--recipe"]):
@@ -143,7 +143,12 @@ def test_the_command(run, tmp_path, capsys):
         assert ("2 leek" in printed) == ("--recipe" in options)
     assert main(["explain", str(run), "--out", str(tmp_path / "x.png")]) == 2
     assert "metrics.csv" in capsys.readouterr().err
-    for content, message in (({"steps": []}, "received 'steps'"), ({"ingredients": "salt"}, "as a list of strings")):
+    for content, message in (
+        ({"steps": []}, "received 'steps'"),
+        ({"ingredients": "salt"}, "as a list of strings"),
+        ({"title": "親子丼"}, "one word that the model knows"),
+        ({"title": 3}, "title as a string"),
+    ):
         (tmp_path / "soup.json").write_text(json.dumps(content))
         arguments = ["explain", str(run), "--out", str(tmp_path / "x.png"), "--recipe", str(given["--recipe"])]
         assert main(arguments) == 2

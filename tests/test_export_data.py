@@ -265,7 +265,7 @@ def test_node_says_what_is_wrong_in_a_sentence(node, tmp_path):
         ([], "recipes: expected a list of at least one, received none"),
         (
             {"title": "親子丼"},
-            "recipe 0: expected at least one word that the model knows, received 1 that its vocabulary",
+            "recipe 0: expected at least one word that the model knows, received 1, all of them unknown to it",
         ),
         (
             [{"title": "Soup"}, {"title": "--"}],

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from kfood.models import MODELS
 from kfood.tools.main import main
 
 
@@ -52,3 +53,11 @@ def _discriminator(width):
     channels = [3, width, 2 * width, 4 * width, 8 * width]
     convolutions = sum(16 * a * b for a, b in itertools.pairwise(channels))
     return convolutions + 4 * sum(channels[1:]) + 16 * channels[-1] + 1
+
+
+@pytest.mark.parametrize("command", ["describe", "train"])
+def test_help_names_every_model(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in MODELS if name not in shown] == []

@@ -83,7 +83,7 @@ export async function encodeRecipes(bundle, recipes) {
   });
   const empty = known.data.findIndex((count) => count === 0n);
   if (empty >= 0) {
-    const received = words.data[empty] === 0n ? "none" : `${words.data[empty]} that its vocabulary has not`;
+    const received = words.data[empty] === 0n ? "none" : `${words.data[empty]}, all of them unknown to it`;
     throw new Error(`recipe ${empty}: expected at least one word that the model knows, received ${received}.`);
   }
   const width = embedding.dims[1];

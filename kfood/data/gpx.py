@@ -59,7 +59,7 @@ def points(path: pathlib.Path) -> Iterator[Found]:
 
 def timed_segments(path: pathlib.Path) -> frozenset[int]:
     """Numbers of the track segments in which any point has a time, up to where the file is broken."""
-    found = set()
+    found: set[int] = set()
     with contextlib.suppress(ValueError):
         found.update(point.segment for point in points(path) if point.kind == "tracks" and point.time)
     return frozenset(found)

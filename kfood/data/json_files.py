@@ -12,8 +12,7 @@ MOST_NESTED = 500
 """Levels of lists and objects in each other; the parsers take memory by its square, or overflow the stack."""
 
 _MARK = b"\xef\xbb\xbf"
-_BRACKETS = b"[]{}"
-_OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_OTHERS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 
 def load(path: str | pathlib.Path) -> Any:
@@ -71,10 +70,9 @@ class _Depth:
         """Raises ValueError where the pieces up to here are nested more than :data:`MOST_NESTED` times."""
         piece = (self._rest + piece).replace(b"\\\\", b"")
         self._rest = b"\\" if piece.endswith(b"\\") else b""
-        parts = piece.replace(b'\\"', b"").split(b'"')
-        brackets = b"".join(parts[int(self._inside) :: 2]).translate(None, _OTHERS)
+        parts = piece.replace(b'\\"', b"").translate(None, _OTHERS).split(b'"')
+        codes = np.frombuffer(b"".join(parts[int(self._inside) :: 2]), np.uint8)
         self._inside ^= len(parts) % 2 == 0
-        codes = np.frombuffer(brackets, np.uint8)
         steps = np.cumsum(np.where((codes == ord("[")) | (codes == ord("{")), 1, -1))
         if self._depth + steps.max(initial=0) > MOST_NESTED:
             raise ValueError(f"lists and objects nested more than {MOST_NESTED} times")

@@ -7,7 +7,7 @@ numbers in a row    columns                                                     
 4                   frame, pedestrian, x, y                                      UCY, and ETH as it is passed on
 3                   time, x, y
 2                   x, y
-any                 those that a first row of names names (:data:`NAMES`)        spreadsheets
+any                 those that a first row names (:data:`NAMES`), after # or not  spreadsheets
 =================== ============================================================ ===============================
 
 Fields are separated by semicolons, else by commas, else by tabs or blanks; where not by commas, a number may have a
@@ -72,7 +72,7 @@ class Rows:
             ColumnsError: it is the first one and names other columns.
             ValueError: it cannot be read; the message is the reason.
         """
-        fields = _fields(line.strip())
+        fields = _fields(line.strip().lstrip("#").strip())
         try:  # an empty field is how some programs write a missing number
             values = [float(_point(field) or "nan") for field in fields]
         except ValueError:
@@ -119,7 +119,7 @@ def _named(fields: list[str]) -> dict[str, int]:
     """Column → its place, of a first row of names."""
     found: dict[str, int] = {}
     for index, field in enumerate(fields):
-        name = field.lstrip("#").strip().lower().replace(" ", "_")
+        name = field.lower().replace(" ", "_")
         column = next((column for column, names in NAMES.items() if name in names), None)
         if column is None or column in found:
             raise ColumnsError("first row names no columns of a track (frame, id, x, y), or one twice", name)

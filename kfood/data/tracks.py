@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from kfood.data import geojson, gpx
 from kfood.data.drops import Drops
+from kfood.data.names import printable
 from kfood.data.track_rows import ColumnsError, Rows
 
 EARTH_RADIUS = 6_371_008.8
@@ -130,7 +131,8 @@ class Tracks:
         folder = source if source.is_dir() else source.parent
         stems = collections.Counter(path.stem for path in self.files)
         self.recordings = [
-            path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix() for path in self.files
+            printable(path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix())
+            for path in self.files
         ]
 
     def points(self) -> Iterator[Point]:

@@ -235,12 +235,12 @@ class RetrievalModel(keras.Model):
         mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
-            optimizer = keras.optimizers.get(given.get(phase.name) or phase.optimizer.build(phase.name))
-            if mixed and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-            if not optimizer.built:
-                optimizer.build(phase.all_variables)
-            made[phase.name] = optimizer
+            chosen: Any = keras.optimizers.get(given.get(phase.name) or phase.optimizer.build(phase.name))
+            if mixed and not isinstance(chosen, keras.optimizers.LossScaleOptimizer):
+                chosen = keras.optimizers.LossScaleOptimizer(chosen)
+            if not chosen.built:
+                chosen.build(phase.all_variables)
+            made[phase.name] = chosen
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=made[self.phases[-1].name], auto_scale_loss=False, **kwargs)
         self.optimizers = made

@@ -19,10 +19,13 @@ _RECALL_TOP = 10
 class Engine(Protocol):
     """One way; a module each."""
 
-    CANDIDATES: tuple[int, int]
-    """How many are compared exactly: so many times the wanted number, and so many at least."""
-    ENDINGS: tuple[str, ...]
-    """Of its files, after the side's name and a point."""
+    @property
+    def CANDIDATES(self) -> tuple[int, int]:
+        """How many are compared exactly: so many times the wanted number, and so many at least."""
+
+    @property
+    def ENDINGS(self) -> tuple[str, ...]:
+        """Of its files, after the side's name and a point."""
 
     def check(self) -> None:
         """Raises ModuleNotFoundError where a package is missing."""
@@ -34,7 +37,7 @@ class Engine(Protocol):
         """Opens them."""
 
 
-ENGINES: dict[str, Engine] = {"hnsw": hnsw, "int8": int8, "binary": binary}  # type: ignore[dict-item]
+ENGINES: dict[str, Engine] = {"hnsw": hnsw, "int8": int8, "binary": binary}
 
 
 def write(folder, method: Approximate, distance: Distance, sides) -> dict:
