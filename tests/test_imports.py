@@ -14,19 +14,20 @@ ALLOWED = {
     "backend": set(),
     "folders": set(),
     "schema": set(),
+    "settings": set(),
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"layers", "schema"},
-    "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
+    "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema", "settings"},
     "data": {"data", "folders", "schema"},
-    "evaluation": {"data", "evaluation", "folders", "models", "schema"},
+    "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
-    "configs": {"configs", "data", "layers", "models", "schema", "training"},
+    "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }
 WITHOUT_TENSORFLOW = (
-    *("folders", "schema", "distances", "miners", "losses", "layers"),
+    *("folders", "schema", "settings", "distances", "miners", "losses", "layers"),
     *("models", "evaluation", "configs", "search"),
 )
 

@@ -5,7 +5,7 @@ import importlib
 from typing import Any
 
 from kfood import schema
-from kfood.models.base import replace
+from kfood.settings import replace
 from kfood.training import TrainingConfig
 
 PRESETS = ("published", "small")
