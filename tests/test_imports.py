@@ -15,19 +15,20 @@ ALLOWED = {
     "folders": set(),
     "pickles": set(),
     "schema": set(),
+    "settings": set(),
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"distances", "layers", "pickles", "schema"},
-    "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
+    "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema", "settings"},
     "data": {"data", "folders", "pickles", "schema"},
-    "evaluation": {"data", "evaluation", "folders", "models", "schema"},
+    "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
-    "configs": {"configs", "data", "layers", "models", "schema", "training"},
+    "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }
 WITHOUT_TENSORFLOW = (
-    *("folders", "pickles", "schema", "distances", "miners", "losses", "layers"),
+    *("folders", "pickles", "schema", "settings", "distances", "miners", "losses", "layers"),
     *("models", "evaluation", "configs", "search"),
 )
 

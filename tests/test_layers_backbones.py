@@ -10,7 +10,7 @@ import pytest
 from kfood.configs import experiment
 from kfood.layers import image, vit
 from kfood.models import MODELS
-from kfood.models.base import from_dict
+from kfood.settings import from_dict
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 

@@ -7,7 +7,7 @@ import pytest
 from kfood import backend, schema
 from kfood.configs import experiment
 from kfood.models import MODELS
-from kfood.models.base import from_dict
+from kfood.settings import from_dict
 from kfood.training import _random_states
 
 ENCODERS = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from kfood import schema
 from kfood.layers.image import is_architecture
-from kfood.models.base import replace
+from kfood.settings import replace
 from kfood.training import TrainingConfig
 
 PRESETS = ("published", "small")

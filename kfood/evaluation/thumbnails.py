@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kfood import schema
 from kfood.data.pipeline import recipe_batches, steps_per_epoch
 from kfood.evaluation.embedding import embed_dataset
-from kfood.models.base import reduced
+from kfood.layers.pictures import reduced
 
 if TYPE_CHECKING:
     from kfood.data.dataset import RecipeDataset

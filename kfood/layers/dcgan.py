@@ -4,11 +4,9 @@ import math
 
 import keras
 
-from kfood.layers.stackgan import Enlarge, check_picture_size, norm
+from kfood.layers.pictures import SLOPE, Enlarge, check_picture_size, norm
 
 _START = "glorot_uniform"
-SLOPE = 0.2
-"""Of the leaky ReLU in a discriminator."""
 
 
 def generator(embedding_size: int, picture_size: int, width: int) -> keras.Model:

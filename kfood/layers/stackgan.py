@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from kfood.layers.pictures import SLOPE, Enlarge, check_picture_size, norm
+
 
 def conditioning(embedding_size: int, size: int) -> keras.Model:
     """Conditioning augmentation: embedding → mean and log variance of the condition, by a gated linear unit.
@@ -78,15 +80,15 @@ def discriminator(picture_size: int, condition_size: int, width: int) -> tuple[k
         )(x)
         if halving:
             x = norm(f"down{halving}_norm")(x)
-        x = keras.layers.LeakyReLU(0.2)(x)
-    x = keras.layers.LeakyReLU(0.2)(norm("same_norm")(_conv3(8 * width, "same")(x)))
+        x = keras.layers.LeakyReLU(SLOPE)(x)
+    x = keras.layers.LeakyReLU(SLOPE)(norm("same_norm")(_conv3(8 * width, "same")(x)))
     features = keras.Model(picture, x, name="picture_features")
 
     seen = keras.Input(x.shape[1:], name="features")
     condition = keras.Input((condition_size,), name="condition")
     spread = Enlarge(4)(keras.layers.Reshape((1, 1, condition_size))(condition))
     joint = _conv3(8 * width, "joint")(keras.layers.Concatenate()([seen, spread]))
-    joint = keras.layers.LeakyReLU(0.2)(norm("joint_norm")(joint))
+    joint = keras.layers.LeakyReLU(SLOPE)(norm("joint_norm")(joint))
     logit = keras.layers.Conv2D(1, 4, kernel_initializer=_START, dtype="float32", name="logit")(joint)
     logit = keras.layers.Reshape((1,), dtype="float32")(logit)
     return features, keras.Model([seen, condition], logit, name="picture_judge")
@@ -96,14 +98,8 @@ def class_head(features_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Features of a picture float ``[batch, 4, 4, c]`` → class logits float ``[batch, classes]``."""
     features = keras.Input(features_shape, name="features")
     x = keras.layers.Conv2D(features_shape[-1] // 2, 4, kernel_initializer=_START, name="squeeze")(features)
-    x = keras.layers.Flatten()(keras.layers.LeakyReLU(0.2)(x))
+    x = keras.layers.Flatten()(keras.layers.LeakyReLU(SLOPE)(x))
     return keras.Model(features, keras.layers.Dense(classes, dtype="float32", name="classes")(x), name="picture_class")
-
-
-def check_picture_size(size: int) -> None:
-    """Raises ValueError unless ``size`` is a power of two of at least 16."""
-    if size < 16 or size & (size - 1):
-        raise ValueError(f"picture_size: expected a power of two of at least 16, received {size}.")
 
 
 _START = "orthogonal"
@@ -112,11 +108,6 @@ _START = "orthogonal"
 
 def _conv3(width, name):
     return keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer=_START, name=name)
-
-
-def norm(name):
-    """Batch normalisation as both generators and discriminators have it."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 
 def _gated_convolution(x, width, name):
@@ -139,33 +130,3 @@ class GatedLinearUnit(keras.layers.Layer):
     def compute_output_shape(self, shape):
         """Half the channels."""
         return (*shape[:-1], shape[-1] // 2)
-
-
-@keras.saving.register_keras_serializable("kfood")
-class Enlarge(keras.layers.Layer):
-    """Nearest-neighbour upsampling: each cell becomes a square of equal ones.
-
-    A broadcast and a reshape, whose gradient is a sum; ``keras.layers.UpSampling2D`` gathers, several times as slowly.
-
-    Args:
-        factor: side of the square.
-    """
-
-    def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, inputs):
-        """Float ``[batch, h, w, c]`` → float ``[batch, factor * h, factor * w, c]``."""
-        height, width, channels = inputs.shape[1:]
-        cells = ops.reshape(inputs, (-1, height, 1, width, 1, channels))
-        squares = ops.tile(cells, (1, 1, self.factor, 1, self.factor, 1))
-        return ops.reshape(squares, (-1, height * self.factor, width * self.factor, channels))
-
-    def compute_output_shape(self, shape):
-        """Both sides times the factor."""
-        return (shape[0], shape[1] * self.factor, shape[2] * self.factor, shape[3])
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"factor": self.factor}

@@ -68,9 +68,10 @@ from kfood import distances, miners, schema
 from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.outputs import UnitLength
+from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, real_pictures, select
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ class ACMEConfig:
             "ingredient_loss": ("cross_entropy", "margin_as_released"),
         }
         check_choices(self, choices)
-        stackgan.check_picture_size(self.picture_size)
+        check_picture_size(self.picture_size)
         if self.balance_translation and self.generator_objective == "minimax":
             raise ValueError(
                 "balance_translation: expected generator_objective='non_saturating' beside it, received 'minimax', "

@@ -68,11 +68,11 @@ from keras import ops
 from kfood import distances, miners, schema
 from kfood.layers import dcgan
 from kfood.layers.image import ImageEncoderConfig
+from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig
-from kfood.layers.stackgan import check_picture_size
 from kfood.layers.towers import unit_encoders
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, real_pictures
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices
 
 
 @dataclasses.dataclass(frozen=True)

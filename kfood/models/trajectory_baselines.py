@@ -24,8 +24,9 @@ from keras import ops
 from kfood import distances, schema
 from kfood.layers import trajectory as layers
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.pictures import reduced
 from kfood.losses import adversarial, ranking
-from kfood.models.base import OptimizerConfig, Phase, batch_of, reduced, select
+from kfood.models.base import OptimizerConfig, Phase, batch_of, select
 from kfood.models.baselines import CCA, Temperature
 from kfood.models.trajcross import TrajCrossConfig, TrajectoryModel, encoders_of
 
