@@ -103,6 +103,7 @@ def test_what_is_written_is_what_was_there(raw):
         "dropped": {},
         "unused": {},
         "photos": {"kept": 6, "dropped": {}},
+        "leaks": {"count": [], "dropped": False, "found": []},
         "notes": [],
     }
     rows = {row["id"]: row for split in SPLITS for row in dataset.texts(split)}
@@ -115,6 +116,32 @@ def test_what_is_written_is_what_was_there(raw):
         "class_id": 0,
     }
     assert {recipe: row["class_id"] for recipe, row in rows.items()} == {f"good{i}": i % 3 for i in range(6)}
+
+
+def test_ids_that_the_authors_took_back_are_dropped(raw):
+    raw.write()
+    (raw.folder / "remove1M.txt").write_text("good0\nnone of these\n")
+    dataset = run(raw)
+    assert dataset.splits == {"train": 3, "val": 1, "test": 1}
+    assert report(dataset)["dropped"] == {"listed in remove1M.txt": {"count": 1, "first": ["good0"]}}
+
+
+def test_leaks_between_splits_are_dropped_on_request(raw):
+    smooth = Image.fromarray(np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((70, 50))
+    photos = []
+    for quality in (95, 50):
+        buffer = io.BytesIO()
+        smooth.save(buffer, "JPEG", quality=quality)
+        photos.append(buffer.getvalue())
+    raw.add("first", "test", {"abcdfirst.jpg": photos[0]})
+    raw.add("again", "train", {"abcdagain.jpg": photos[1]})
+    raw.write()
+    kept = run(raw)
+    (leak,) = report(kept)["leaks"]["found"]
+    assert leak.pop("bits") <= 4
+    assert leak == {"split": "train", "id": "again", "other_split": "test", "other_id": "first", "what": "photo"}
+    assert kept.splits["train"] == 5
+    assert run(raw, drop_leaks=True, overwrite=True).splits == {"train": 4, "val": 1, "test": 2}
 
 
 def test_vocabularies_come_from_the_train_split_only(raw):

@@ -351,7 +351,7 @@ class FakeBundle(Encoder):
 
     def __init__(self):
         super().__init__()
-        self.spec = {"instruction_vectors": 0, "title_words": 8}
+        self.spec = {"ingredient_unit": "word", "instruction_vectors": 0, "title_words": 8}
         self.encoders = {"image": {}, "recipe": {}}
         self.manifest = {"encoders": {"image": {"inputs": {"image": {}}}}}
         self.known = 3
@@ -425,7 +425,7 @@ def test_what_a_console_has_no_bytes_for_is_escaped(command, tmp_path, monkeypat
     assert main.main(["search"]) == 0
     out.flush()
     printed = out.buffer.getvalue().decode()
-    assert "soup \\ud83c\\x1b" in printed
+    assert "soup ?\\x1b" in printed
     assert "\x1b" not in printed
     assert Image.open(picture).format == "PNG"
 
@@ -446,11 +446,12 @@ def test_a_message_reaches_any_console(monkeypatch, encoding):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "expected a recipe as JSON, received something else"),
-        ("[]", "expected one recipe as a JSON object, received a list"),
-        ("[" * 200_000 + "]" * 200_000, "expected a recipe as JSON, received something else .lists and objects nested"),
-        ("[" * 200_000, "expected a recipe as JSON, received something else .lists and objects nested"),
-        ('{"name": "Soup"}', r"recipe\.json: expected the keys title, received name"),
+        ("{", r"recipe\.json: expected recipes; received broken JSON"),
+        ("[]", "received none: no object or row"),
+        ("[" * 200_000 + "]" * 200_000, "received JSON nested too deep"),
+        ("[" * 200_000, "received JSON nested too deep"),
+        ('{"servings": 4}', "received none: no object or row with a title"),
+        ('[{"ingredients": ["leek"]}, {"ingredients": ["leek"]}]', "expected one recipe, received several"),
     ],
 )
 def test_command_names_what_is_wrong_with_a_recipe(command, tmp_path, content, message):

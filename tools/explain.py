@@ -89,26 +89,13 @@ def _recipe(path: pathlib.Path, spec: Any, words: list[str], ingredients: list[s
 
     from kfood import schema
     from kfood.data.text import RecipeTokenizer
-    from kfood.tools.search import read_recipe
+    from kfood.tools.search import read_query
 
-    content = read_recipe(path)
-    unknown = sorted(set(content) - {"title", "ingredients", "instructions"})
-    if unknown:
-        raise ValueError(f"{path}: expected title, ingredients and instructions, received {unknown[0]!r}.")
-    if not isinstance(content.get("title", ""), str):
-        raise ValueError(f"{path}: expected title as a string, received {content['title']!r}.")
-    for name in ("ingredients", "instructions"):
-        lines = content.get(name, [])
-        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            raise ValueError(f"{path}: expected {name} as a list of strings, received {lines!r}.")
-
-    def utf8(text):  # half a surrogate pair separates words, as any other sign does
-        return text.encode("utf-8", "replace")
-
+    content = read_query(path, spec.ingredient_unit)
     # A line without a word is passed over by the tokenizer; here it gives an empty list its shape and type.
-    lines_of = {name: [[*map(utf8, content.get(name, [])), b""]] for name in ("ingredients", "instructions")}
+    lines_of = {name: [[*content[name], ""]] for name in ("ingredients", "instructions")}
     tokenizer = RecipeTokenizer(spec, words, ingredients)
-    tokens = tokenizer([utf8(content.get("title", ""))], lines_of["ingredients"], lines_of["instructions"])
+    tokens = tokenizer([content["title"]], lines_of["ingredients"], lines_of["instructions"])
     found = {name: np.asarray(values) for name, values in tokens.items()}
     if not any((values > schema.UNKNOWN_ID).any() for values in found.values()):
         raise ValueError(f"{path}: expected at least one word that the model knows, received none.")

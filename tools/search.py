@@ -2,7 +2,7 @@
 
 A photo finds recipes, or photos in an index of photos alone; a recipe or a text finds photos; a trajectory (rows of
 time, x, y in metres, GPX or GeoJSON) finds map pictures, and these trajectories; `--to` changes that. A
-recipe is a JSON file with any of the keys title (a string), ingredients and instructions (lists of strings). A text is
+recipe is a file of any format that `kfood prepare pairs` reads: JSON, a saved page, Cooklang, …. A text is
 read as a recipe: whole as its title and its one instruction, and cut at commas as its ingredients.
 
 Examples:
@@ -38,7 +38,7 @@ class Search:
     image: pathlib.Path | None = None
     """Photo to search by."""
     recipe: pathlib.Path | None = None
-    """Recipe to search by, a JSON file."""
+    """Recipe to search by, a file of any format."""
     text: str | None = None
     """Text to search by."""
     trajectory: pathlib.Path | None = None
@@ -136,7 +136,11 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
         style = Style(4 * bundle.spec["image_size"])
         shown = picture(points, style, np.random.default_rng(0))[0]
         return bundle.encode("trajectory", {"trajectory": points[None]})[0], shown, args.trajectory.name
-    recipe = read_recipe(args.recipe) if args.recipe else text_as_recipe(args.text or "", bundle.spec)
+    recipe = (
+        read_query(args.recipe, bundle.spec["ingredient_unit"])
+        if args.recipe
+        else text_as_recipe(args.text or "", bundle.spec)
+    )
     name = args.recipe or "--text"
     try:
         embedding = bundle.encode_recipes([recipe])[0]
@@ -198,17 +202,26 @@ def _checked_location(corners: tuple[float, ...], spec: "Mapping[str, Any]") -> 
     return np.array([corners], np.float32)
 
 
-def read_recipe(path: pathlib.Path) -> dict[str, Any]:
-    """A recipe as JSON; raises ValueError where the file holds something else."""
-    from kfood.data import json_files
+def read_query(path: pathlib.Path, ingredient_unit: str) -> dict[str, Any]:
+    """A recipe file of any format as a model reads it.
 
-    try:
-        content = json_files.load(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: expected a recipe as JSON, received something else ({error}).") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected one recipe as a JSON object, received a {type(content).__name__}.")
-    return content
+    Args:
+        path: see :mod:`kfood.data.recipe_formats`.
+        ingredient_unit: ``"word"``: lines as written; ``"name"``: clean ingredient names, the file's own or what is
+            left of its lines without amounts and units.
+
+    Raises:
+        ValueError: the file holds no recipe, or several.
+    """
+    from kfood.data.ingredient_names import clean_name
+    from kfood.data.recipe_formats import read_recipe
+
+    recipe = read_recipe(path)
+    ingredients = recipe.ingredients
+    if ingredient_unit == "name":
+        ingredients = recipe.names or [name for name in map(clean_name, ingredients) if name]
+    query = {"title": recipe.title, "ingredients": ingredients, "instructions": recipe.instructions}
+    return query if recipe.vectors is None else {**query, "instruction_vectors": recipe.vectors}
 
 
 def _table(results: "list[Result]", title: str) -> Any:

@@ -113,6 +113,7 @@ class Pairs:
         classes: class names, index = class id, 0 = "background".
         candidates: recipes with usable texts, by split.
         dropped: recipes dropped, by reason; complete once every split has been read.
+        unused: entries that are no recipe of their own: there are none here.
         photos_dropped: photos dropped of recipes that other photos may have kept; likewise.
         photos_kept: photos of the records read so far.
         notes: remarks for the user.
@@ -137,6 +138,7 @@ class Pairs:
         self.source = pathlib.Path(recipes)
         self.short_side = short_side
         self.dropped = Drops()
+        self.unused = Drops()
         self.photos_dropped = Drops()
         self.photos_kept = 0
         self.candidates = dict.fromkeys(SPLITS, 0)

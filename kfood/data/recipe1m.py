@@ -5,6 +5,7 @@ The layout (``SOURCE`` is a folder)::
     layer1.json              [{"id", "title", "ingredients": [{"text"}], "instructions": [{"text"}], "partition"}]
     layer2.json              [{"id", "images": [{"id": "<photo name>"}]}]; or layer2+.json, which is preferred
     det_ingrs.json           [{"id", "valid": [bool], "ingredients": [{"text"}]}]: clean ingredient names
+    remove1M.txt             optional; ids of recipes that stand in two splits, as the authors found later; dropped
     classes1M.pkl            optional; two pickles in one file: {recipe id: class}, {class: name}
     [images/][<split>/]a/b/c/d/abcd….jpg    photos, by the first four characters of their names
 
@@ -99,6 +100,7 @@ class Recipe1M:
         self._layer2 = self._file("layer2+.json", "layer2.json")
         self._names_file = self._file("det_ingrs.json")
         self.classes, self._class_of = self._read_classes()
+        self._removed = self._read_removed()
 
     def scan(self, advance: Callable[[], object] = lambda: None) -> None:
         """Read all but the photos: find out which recipes can be used and count those that cannot.
@@ -178,6 +180,14 @@ class Recipe1M:
         classes = [" ".join(str(names.get(index, f"class {index}")).split()) for index in range(size)]
         return ["background", *classes[1:]], class_of
 
+    def _read_removed(self) -> set[str]:
+        path = self.source / "remove1M.txt"
+        if not path.is_file():
+            return set()
+        removed = set(path.read_text(encoding="utf-8-sig", errors="replace").split())
+        self.notes.append(f"remove1M.txt: {len(removed):,} ids that are dropped.")
+        return removed
+
     def _read_photo_names(self) -> dict[str, str]:
         """Recipe id → its photo names, joined by newlines (Recipe1M+ has 13 million)."""
         photos: dict[str, str] = {}
@@ -231,6 +241,8 @@ class Recipe1M:
             reason = "unsafe id"
         elif recipe in seen:
             reason = "duplicate id"
+        elif recipe in self._removed:
+            reason = "listed in remove1M.txt"
         elif raw.get("partition") not in SPLITS:
             reason = "unknown partition"
         elif recipe not in self._photos and recipe in self._malformed["photos"]:

@@ -97,6 +97,7 @@ class Recipe:
         photos: what the file says of its photos: names, paths or URLs; or the encoded photo itself.
         names: clean ingredient names; empty where the file has none.
         split: what the file says of it; empty where it says nothing.
+        vectors: precomputed sentence vectors (the field ``instruction_vectors``), for models that read them; else None.
         read: what → the field of the mapping it was found in.
         unread: fields of the mapping that were not used.
     """
@@ -108,6 +109,7 @@ class Recipe:
     photos: tuple[str | bytes, ...] = ()
     names: list[str] = dataclasses.field(default_factory=list)
     split: str = ""
+    vectors: Any = None
     read: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
@@ -144,6 +146,7 @@ def read_fields(content: JsonMapping, columns: Mapping[str, str] | None = None) 
         photos=tuple(_photos(content.get(found.get("photo", "")))) or _embedded(content),
         names=lines(content.get(found.get("names", ""))),
         split=clean(content.get(found.get("split", ""))),
+        vectors=content.get("instruction_vectors"),
         read=found,
         unread=tuple(str(key) for key in content if key not in found.values() and not str(key).startswith("@")),
     )
