@@ -44,5 +44,15 @@ def test_the_page_of_losses_names_them_all():
     text = PAGES["losses.md"].read_text(encoding="utf-8")
     listed = set(re.findall(r"`(\w+)`", text.split("\nLosses: ")[1].split("A miner takes")[0]))
     assert listed - {"UnitNormalization"} == {*LOSSES, *miners.MINERS}
-    calls = re.findall(r'`(MetricLoss\([^`…]*?\))`', text)
+
+
+def test_calls_in_its_table_are_right():
+    """Each as it stands, with numbers for its letters."""
+    from kfood.losses.metric_learning import Boundaries, MetricLoss, Proxies
+
+    names = {"MetricLoss": MetricLoss, "Proxies": Proxies, "Boundaries": Boundaries}
+    letters = {"n": 4, "k": 3, "b": 20, "m": 0.3, "gamma": 60.0, "epsilon": 0.2}
+    calls = re.findall(r"`(MetricLoss\([^`…]*\))`", PAGES["losses.md"].read_text(encoding="utf-8"))
     assert len(calls) > 15
+    for call in calls:
+        assert isinstance(eval(call, {**names, **letters}), MetricLoss), call

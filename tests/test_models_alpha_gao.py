@@ -150,6 +150,8 @@ def test_settings_are_checked():
         ("classification=cosface", "classification: expected one of"),
         ("loss_options=margn=1", "expected options of"),
         ("loss_options=margin", "loss_options: expected name=value"),
+        ("loss_options=alpha=0.3", "loss_options: expected options of loss 'margin', received 'alpha'"),
+        ("loss=pnp", "alpha: expected 0 with loss 'pnp'.*received 0.2"),
         ("tokens=as_released", "expected 'pooled' with a backbone without tokens"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -265,13 +265,24 @@ def metric_loss(config: AlphaGAOConfig, learnt: keras.layers.Layer | None, seed)
             if not equals or not value:
                 raise ValueError(f"loss_options: expected name=value, received {option!r}.") from error
             options[key] = value
+    own_alpha = "alpha" in inspect.signature(metric_learning.LOSSES[config.loss]).parameters
+    for key in options:
+        if key in ("miner", "miner_options", "easy_first", "seed", "name", "learnt") or (
+            key == "alpha" and not own_alpha
+        ):
+            raise ValueError(f"loss_options: expected options of loss {config.loss!r}, received {key!r}.")
+    if own_alpha and config.alpha:
+        raise ValueError(
+            f"alpha: expected 0 with loss {config.loss!r}, which takes no tuples to alter, received {config.alpha}; "
+            "its own α is an option of it: loss_options=alpha=…"
+        )
     if config.gao:
         options["gao"] = True if config.gao == "paper" else config.gao
     return MetricLoss(
         config.loss,
         learnt,
         miner=config.miner or None,
-        alpha=config.alpha,
+        alpha=options.pop("alpha", None) if own_alpha else config.alpha,
         easy_first=config.easy_first,
         seed=seed,
         **options,
