@@ -129,17 +129,22 @@ class PhotoSpec:
         image_size: side of the square picture that the image encoder receives, pixels.
         classes: number of training classes; other classes have ids from here on.
         samples_per_class: photos of each class in a training batch.
+        repetition: whether a batch's classes, and a class's photos, are drawn with repetition (as the α-sampling
+            paper's released code does), each on its own.
     """
 
     image_size: int = 224
     classes: int = 70
     samples_per_class: int = 2
+    repetition: bool = False
 
     def __post_init__(self):
         for name, least in {"image_size": 1, "classes": 1, "samples_per_class": 1}.items():
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
+        if not isinstance(self.repetition, bool):
+            raise ValueError(f"repetition: expected true or false, received {self.repetition!r}.")
 
     @property
     def short_side(self) -> int:

@@ -319,7 +319,17 @@ def test_held_out_passes_on_what_is_too_little():
     held = labelled.held_out(classes, 0.1)
     assert len(held) == 10
     assert set(collections.Counter(name.split("-")[0] for name in held).values()) == {2}
-    assert labelled.held_out([["a"], ["b", "c", "d"]], 0.9) == {"b", "d"}
+    assert labelled.held_out([["a"], ["b", "c", "d"], ["e", "f", "g", "h"]], 0.9) == {"f", "h"}
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_a_class_keeps_a_pair_to_learn_from(size):
+    """Small classes as of Stanford Online Products: of three photos none is held out, or their pair is one photo."""
+    classes = [[f"{c}-{i}" for i in range(size)] for c in range(60)]
+    held = labelled.held_out(classes, 0.25)
+    left = [sum(name not in held for name in names) for names in classes]
+    assert min(left) == min(size, 2 if size > 3 else 3)
+    assert bool(held) == (size > 3)
 
 
 def test_known_splits_are_the_papers():
@@ -354,6 +364,33 @@ def test_a_batch_holds_classes_times_samples(dataset):
 def test_small_classes_repeat_their_photos():
     rows = pipeline.class_batches(np.array([3, 3, 3, 7], np.int32), 5, 6, 3, seed=(1,)).reshape(5, 6)
     assert all(sorted(batch) == [0, 1, 2, 3, 3, 3] for batch in rows)
+
+
+def test_classes_and_photos_drawn_with_repetition():
+    """As released: each class of a batch and each of its photos is any one, whatever was drawn before."""
+    labels = np.array([0] * 4 + [1] * 8, np.int32)
+    rows = pipeline.class_batches(labels, 500, 6, 2, seed=(0,), repetition=True).reshape(500, 3, 2)
+    classes = labels[rows]
+    assert (classes[..., 0] == classes[..., 1]).all()
+    # Of 1,500 fair draws of a class, deviation 19.4; a photo twice: 1/4 and 1/8 of them, 11.9 and 9.1.
+    assert abs((classes[..., 0] == 0).sum() - 750) < 5 * 19.4
+    twice = rows[..., 0] == rows[..., 1]
+    for class_id, size in ((0, 4), (1, 8)):
+        own = classes[..., 0] == class_id
+        assert abs(twice[own].mean() - 1 / size) < 5 * np.sqrt(1 / size / own.sum())
+        assert len(np.unique(rows[own])) == size
+    assert len(pipeline.class_batches(labels, 1, 30, 2, seed=(0,), repetition=True)) == 30
+    with pytest.raises(ValueError, match="expected a multiple of samples_per_class = 2, received 5"):
+        pipeline.class_batches(labels, 1, 5, 2, seed=(0,), repetition=True)
+
+
+def test_a_stream_with_repetition(dataset):
+    spec = schema.PhotoSpec(16, samples_per_class=2, repetition=True)
+    stream = pipeline.photo_batches(dataset, "train", spec, 10, training=True, seed=3)
+    batches = list(stream.take(20).as_numpy_iterator())
+    assert any(len(set(batch["class_id"])) < len(batch["class_id"]) / 2 for batch in batches)
+    with pytest.raises(ValueError, match="repetition: expected true or false, received 1"):
+        schema.PhotoSpec(16, repetition=1)
 
 
 def test_batches_that_do_not_fit_are_refused(dataset):

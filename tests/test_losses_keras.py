@@ -140,6 +140,25 @@ def test_eq_8_is_refused_a_start_that_does_not_learn():
     MetricLoss("margin", Boundaries(4), gao="as_released")
 
 
+@pytest.mark.parametrize("name", ["pnp", "multi_similarity", "proxy_synthesis"])
+def test_losses_that_have_an_alpha_of_their_own(name, points):
+    layer = Proxies(4) if name == "proxy_synthesis" else None
+    if layer is not None:
+        layer.build((None, 5))
+
+    def value(**options):
+        return float(MetricLoss(name, layer, seed=1, **options)(LABELS, points))
+
+    vectors = {} if layer is None else {"proxies": layer.value, "seed": keras.random.SeedGenerator(1)}
+    expected = float(metric_learning.LOSSES[name](points, LABELS, alpha=4.0, **vectors))
+    assert value(alpha=4.0) == pytest.approx(expected, rel=1e-6)
+    assert value() != pytest.approx(expected)
+    for loss in (MetricLoss(name, layer, alpha=4.0), MetricLoss(name, layer)):
+        again = MetricLoss.from_config(loss.get_config())
+        assert again.options == loss.options
+        assert again.alpha == 0.0
+
+
 def test_a_fixed_boundary(points):
     unit = np.array([oracles.unit(x) for x in points], "float32")
     got = float(MetricLoss("margin", boundaries=0.7)(LABELS, unit))

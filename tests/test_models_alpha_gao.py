@@ -99,8 +99,12 @@ def test_released_classifier_is_a_softmax_of_cosines(batch):
 def test_every_variant_learns(batch):
     """Each row of the tables takes a step with finite losses, its own terms, and a layer where the loss learns one."""
     learnt = {"margin", "normalised_softmax", "proxy_nca", "proxy_anchor", "soft_triple", "proxy_synthesis"}
+    seen = []
     for variant in ("", *presets.VARIANTS):
         model = make(variant)
+        if model.config in seen:
+            continue  # a row that the released code has alike
+        seen.append(model.config)
         model.compile(run_eagerly=True)
         logs = model.train_on_batch(batch, return_dict=True)
         assert all(np.isfinite(value) for value in logs.values()), variant
@@ -112,8 +116,33 @@ def test_every_variant_learns(batch):
         assert [phase.name for phase in model.phases] == ["learnt"] * has_learnt + ["encoders"], variant
 
 
+def test_rows_as_released():
+    """parameters.py, against the papers of the losses; the rest of a row is the row."""
+
+    def released(variant):
+        return experiment("alpha_gao", "published", f"{variant}+as_released").model
+
+    assert released("soft_triple").centres == 2
+    assert released("soft_triple").loss_options == ("scale=8",)
+    assert released("histogram").loss_options == ("bins=65",)
+    assert released("pnp").loss_options == ("alpha=4",)
+    rates = {"soft_triple": 1e-6, "proxy_nca": 5e-5, "softmax": 1e-5, "margin": 5e-4}
+    assert {row: released(row).learnt_optimizer.learning_rate for row in rates} == rates
+    alpha = released("contrastive+alpha+gao")
+    assert (alpha.alpha, alpha.easy_first, alpha.gao, alpha.metric_weight) == (0.2, False, "as_released", 1.0)
+    assert (released("contrastive+alpha").gao, released("contrastive").alpha) == ("", 0.0)
+    assert released("margin+random").miner == "random"
+    assert released("margin").loss_options == ("mean=active_tuples",)
+    for same in ("triplet", "n_pair", "lifted_structure", "circle", "smooth_ap"):
+        assert released(same) == experiment("alpha_gao", "published", same).model
+    full = experiment("alpha_gao", "published", "as_released").model
+    assert full == released("margin+alpha+gao+softmax")
+    assert (full.easy_first, full.gao, full.classification) == (False, "as_released", "normalised_softmax")
+
+
 def test_settings_are_checked():
     for override, message in (
+        ("boundary=1.2", "expected, with gao=True, a start below 0.79 or so"),
         ("loss=margn", "loss: expected one of"),
         ("miner=hardest", "miner: expected one of"),
         ("alpha=1.5", "alpha: expected a share"),
@@ -121,6 +150,8 @@ def test_settings_are_checked():
         ("classification=cosface", "classification: expected one of"),
         ("loss_options=margn=1", "expected options of"),
         ("loss_options=margin", "loss_options: expected name=value"),
+        ("loss_options=alpha=0.3", "loss_options: expected options of loss 'margin', received 'alpha'"),
+        ("loss=pnp", "alpha: expected 0 with loss 'pnp'.*received 0.2"),
         ("tokens=as_released", "expected 'pooled' with a backbone without tokens"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -233,7 +264,7 @@ def run(photos, tmp_path_factory):
 def test_run_resume_and_refusal(run, photos, tmp_path, capsys):
     """One epoch, then resumed to two: the same weights as in one go, miners' random state included."""
     stored = json.loads((run / "config.json").read_text())
-    assert stored["spec"] == {"image_size": 32, "classes": 5, "samples_per_class": 2}
+    assert stored["spec"] == {"image_size": 32, "classes": 5, "samples_per_class": 2, "repetition": False}
     assert (run / "vocabulary" / "classes.txt").read_text().splitlines() == [f"class_{c}" for c in range(8)]
     other = tmp_path / "other"
     overrides = ("--set", "optimizer.schedule=constant", "--set", "learnt_optimizer.schedule=constant")

@@ -274,20 +274,21 @@ class LabelledPhotos:
 def held_out(classes: list[list[str]], share: float) -> set[str]:
     """Photos for validation: a share of each class, evenly from its list, and never one without another of its class.
 
-    Where a class is too small for two, its share is passed on to the next ones.
+    Where a class is too small to give two and keep two, a pair to validate on and a pair to learn from, its share is
+    passed on to the next ones.
 
     Args:
         classes: the photos of each class.
         share: between 0 and 1.
 
     Returns:
-        The photos held out; at least one of each class is not.
+        The photos held out; of each class two are not, or all that it has.
     """
     held: set[str] = set()
     owed = 0.0
     for names in classes:
         owed += share * len(names)
-        number = min(int(owed + 1e-9), len(names) - 1)
+        number = min(int(owed + 1e-9), len(names) - 2)
         if number >= 2:
             held |= {names[int((index + 0.5) * len(names) / number)] for index in range(number)}
             owed -= number

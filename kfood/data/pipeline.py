@@ -6,6 +6,7 @@ the photo taken of each recipe, the classes and photos of each batch, crops and 
 is a stream with ``first_epoch=n``.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,10 @@ def photo_batches(
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
         labels = dataset.labels(split)
-        class_batches(labels, 1, batch_size, spec.samples_per_class, seed=(seed, 0))  # says now what does not fit
+        draw = functools.partial(
+            class_batches, labels, batch_size=batch_size, samples=spec.samples_per_class, repetition=spec.repetition
+        )
+        draw(steps=1, seed=(seed, 0))  # says now what does not fit
         read = tf.autograph.experimental.do_not_convert(
             lambda index: tf.ensure_shape(
                 tf.numpy_function(lambda index: dataset.serialized(split, index), [index], tf.string), []
@@ -205,7 +209,7 @@ def photo_batches(
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             rows = tf.numpy_function(
-                lambda index: class_batches(labels, steps, batch_size, spec.samples_per_class, seed=(seed, int(index))),
+                lambda index: draw(steps=steps, seed=(seed, int(index))),
                 [index],
                 tf.int64,
             )
@@ -315,7 +319,13 @@ def trajectory_batches(
 
 
 def class_batches(
-    labels: NDArray[np.int32], steps: int, batch_size: int, samples: int, *, seed: tuple[int, ...]
+    labels: NDArray[np.int32],
+    steps: int,
+    batch_size: int,
+    samples: int,
+    *,
+    seed: tuple[int, ...],
+    repetition: bool = False,
 ) -> NDArray[np.int64]:
     """The photos of an epoch: each batch holds ``batch_size / samples`` classes, ``samples`` photos of each.
 
@@ -329,22 +339,32 @@ def class_batches(
         batch_size: photos in a batch.
         samples: photos of each of its classes.
         seed: what all of it follows from.
+        repetition: every class of a batch and every photo of a class is drawn on its own instead, so that a class may
+            come twice in a batch and a photo be its own pair, as in the α-sampling paper's released code.
 
     Returns:
         int64 [steps * batch_size], indices into ``labels``, class by class within a batch.
 
     Raises:
-        ValueError: a batch that is no multiple of ``samples``, or that needs more classes than there are.
+        ValueError: a batch that is no multiple of ``samples``, or that needs more classes than there are, without
+            repetition.
     """
     order = np.argsort(labels, kind="stable")
     ids, starts = np.unique(labels[order], return_index=True)
     members = np.split(order, starts[1:])
+    random = np.random.default_rng(seed)
+    if repetition:
+        if batch_size < 1 or batch_size % samples:
+            raise ValueError(
+                f"batch size: expected a multiple of samples_per_class = {samples}, received {batch_size}."
+            )
+        drawn = random.integers(len(ids), size=steps * batch_size // samples)
+        return np.concatenate([random.choice(members[class_id], samples) for class_id in drawn]).astype(np.int64)
     if batch_size % samples or not 1 <= batch_size // samples <= len(ids):
         raise ValueError(
             f"batch size: expected a multiple of samples_per_class = {samples} up to {samples * len(ids)}, for the "
             f"photos are of {len(ids)} classes, received {batch_size}."
         )
-    random = np.random.default_rng(seed)
     left: list[NDArray] = [np.empty(0, np.int64)] * len(ids)
     rows = []
     for _ in range(steps):

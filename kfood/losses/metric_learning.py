@@ -150,7 +150,8 @@ class MetricLoss(keras.losses.Loss):
         miner: a name of :data:`kfood.miners.MINERS`, or a function (embeddings, labels, seed) →
             :class:`kfood.miners.Tuples`, for the losses that take tuples; None: every pair.
         miner_options: keyword arguments of the miner, e.g. ``{"cutoff": 0.4}`` of ``"distance_weighted"``.
-        alpha: share of the miner's tuples that α-sampling alters (Eq. 1 to 3).
+        alpha: share of the miner's tuples that α-sampling alters (Eq. 1 to 3), None: 0; of ``pnp``,
+            ``multi_similarity`` and ``proxy_synthesis``, which take no tuples, their own α.
         easy_first: which ones; see :func:`kfood.miners.alpha_sampling`.
         seed: int, or a ``keras.random.SeedGenerator`` that the model saves, for miners, α-sampling and proxy
             synthesis; None: Keras' global one. JAX needs a generator that the model tracks
@@ -170,7 +171,7 @@ class MetricLoss(keras.losses.Loss):
         *,
         miner=None,
         miner_options=None,
-        alpha=0.0,
+        alpha=None,
         easy_first=True,
         seed=None,
         name=None,
@@ -183,7 +184,11 @@ class MetricLoss(keras.losses.Loss):
         self._wants = next((name for name in taken if name in _LEARNT), "")
         self._needs_learnt = bool(self._wants) and taken[self._wants].default is inspect.Parameter.empty
         self._random = "seed" in taken
-        self.loss, self.learnt, self.alpha, self.easy_first, self.options = loss, learnt, alpha, easy_first, options
+        self._own_alpha = "alpha" in taken
+        if self._own_alpha and alpha is not None:
+            options["alpha"] = alpha
+        self.alpha = 0.0 if self._own_alpha or alpha is None else alpha
+        self.loss, self.learnt, self.easy_first, self.options = loss, learnt, easy_first, options
         self.miner, self.miner_options = miner, dict(miner_options or {})
         self.seed = int(seed) if isinstance(seed, numbers.Integral) else seed
         self._check_learnt()
@@ -246,7 +251,8 @@ class MetricLoss(keras.losses.Loss):
 
     def get_config(self):
         """Arguments of the constructor, but for ``learnt`` only whether there was any."""
-        own = {key: getattr(self, key) for key in ("loss", "alpha", "easy_first", "seed", "name")}
+        own = {key: getattr(self, key) for key in ("loss", "easy_first", "seed", "name")}
+        own["alpha"] = None if self._own_alpha else self.alpha
         miner = self.miner if isinstance(self.miner, str | None) else keras.saving.serialize_keras_object(self.miner)
         learnt = self._needs_learnt or self.learnt is not None
         return {**own, "miner": miner, "miner_options": self.miner_options, "learnt": learnt, **self.options}

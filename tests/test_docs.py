@@ -1,0 +1,58 @@
+"""Every script of docs/*.md that is marked as runnable runs, a page from top to bottom; its links lead somewhere."""
+
+import pathlib
+import re
+
+import pytest
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
+SCRIPT = re.compile(r"<!-- runnable -->\n```python\n(.*?)```", re.DOTALL)
+
+
+def scripts(page: pathlib.Path) -> list[str]:
+    """The runnable scripts of a page, each after as many empty lines as stand before it, so that errors name a line."""
+    text = page.read_text(encoding="utf-8")
+    return ["\n" * text.count("\n", 0, match.start(1)) + match.group(1) for match in SCRIPT.finditer(text)]
+
+
+def test_marks_are_followed_by_a_script():
+    assert scripts(PAGES["losses.md"])
+    for name, page in PAGES.items():
+        assert page.read_text(encoding="utf-8").count("<!-- runnable -->") == len(scripts(page)), name
+
+
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if scripts(page)])
+def test_scripts_run(name, tmp_path, monkeypatch):
+    """In one namespace, as a reader who follows the page would have it, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {"__name__": name}
+    for script in scripts(PAGES[name]):
+        exec(compile(script, str(PAGES[name]), "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)#]+)", PAGES[name].read_text(encoding="utf-8")):
+        assert "://" in target or (PAGES[name].parent / target).exists(), target
+
+
+def test_the_page_of_losses_names_them_all():
+    from kfood import miners
+    from kfood.losses.metric_learning import LOSSES
+
+    text = PAGES["losses.md"].read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)`", text.split("\nLosses: ")[1].split("A miner takes")[0]))
+    assert listed - {"UnitNormalization"} == {*LOSSES, *miners.MINERS}
+
+
+def test_calls_in_its_table_are_right():
+    """Each as it stands, with numbers for its letters."""
+    from kfood.losses.metric_learning import Boundaries, MetricLoss, Proxies
+
+    names = {"MetricLoss": MetricLoss, "Proxies": Proxies, "Boundaries": Boundaries}
+    letters = {"n": 4, "k": 3, "b": 20, "m": 0.3, "gamma": 60.0, "epsilon": 0.2}
+    calls = re.findall(r"`(MetricLoss\([^`…]*\))`", PAGES["losses.md"].read_text(encoding="utf-8"))
+    assert len(calls) > 15
+    for call in calls:
+        assert isinstance(eval(call, {**names, **letters}), MetricLoss), call
