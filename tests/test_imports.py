@@ -13,20 +13,21 @@ ROOT = pathlib.Path(__file__).parents[1]
 ALLOWED = {
     "backend": set(),
     "folders": set(),
+    "photo_files": set(),
     "schema": set(),
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"layers", "schema"},
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
-    "data": {"data", "folders", "schema"},
+    "data": {"data", "folders", "photo_files", "schema"},
     "evaluation": {"data", "evaluation", "folders", "models", "schema"},
     "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }
 WITHOUT_TENSORFLOW = (
-    *("folders", "schema", "distances", "miners", "losses", "layers"),
+    *("folders", "photo_files", "schema", "distances", "miners", "losses", "layers"),
     *("models", "evaluation", "configs", "search"),
 )
 
