@@ -9,7 +9,7 @@ from kfood.export import precision, raw_inputs
 _SNIPPETS = """\
 ## Use it
 
-Without TensorFlow, and without kfood (onnxruntime, NumPy, and Pillow for photos), by the one file `runtime.py`:
+Without TensorFlow, and without kfood (onnxruntime, NumPy, and Pillow for photos), by `runtime.py` and `photo_files.py`:
 
 ```python
 import sys
@@ -54,8 +54,7 @@ The files take these inputs in every language that onnxruntime has a package for
 
 `serving/` has a `models.config` and a `batching.config` to start from. With batching, ask the signatures whose inputs
 have one shape: `_bytes`, `_lines` and the tensors; `_text` requests with different numbers of lines cannot be joined,
-and the server refuses them. `_bytes` takes JPEG and PNG photos as stored: it does not turn them upright by their EXIF
-mark, and does not read WebP or BMP; `runtime.py` does both.{words}
+and the server refuses them.{photos}{words}
 
 The server was not run: the SavedModel was loaded and asked every signature{replayed}.
 
@@ -246,9 +245,17 @@ def _recall(found, reference, key, other):
     return f"{100 * found[key]:.1f} %{change}"
 
 
+_PHOTOS = """ `_bytes` takes JPEG and PNG photos, turns them upright (EXIF, XMP) and lays what is transparent on
+white, as in training. A photo that it does not read has `readable` 0, and its embedding is zeros, which the client has
+to refuse; the others that were sent, or joined by the server, have theirs. It does not read: a damaged photo, one of
+more than 64 million pixels or bytes, WebP, GIF, BMP, TIFF, AVIF and HEIC; `runtime.py` reads these formats too (HEIC
+with pillow-heif, AVIF with Pillow 11.3 or newer), and `encode_photos(…, unreadable="zeros")` does the same there."""
+
 _WORDS = """
 Of a recipe in which nothing was read, `""` or `"--"`, `words` is 0; of one without a word of the vocabulary, in another
-language perhaps, `known_words` is 0: the embedding says nothing, and the client has to refuse it."""
+language perhaps, `known_words` is 0: the embedding says nothing, and the client has to refuse it. What of a line
+follows its first 10,000 bytes is not read, nor lines after the first 500; the ONNX file, asked without `runtime.py`,
+reads them, and takes memory by lines times the longest."""
 
 _LOCATION = [0.0, 8.0, 8.0, 0.0]
 """Left, top, right and bottom of a map picture, metres."""
@@ -311,6 +318,7 @@ def _snippets(manifest):
         rest="".join(rest),
         grpc="".join(grpc),
         smaller=_smaller(manifest["encoders"]),
+        photos=_PHOTOS if any(name.endswith("_bytes") for name in endpoints) else "",
         words=_WORDS if any(name.endswith("_text") for name in endpoints) else "",
         replayed=", from PredictRequest messages too" if manifest["measured"] else "",
     )
@@ -357,6 +365,7 @@ def _requests(manifest):
             )
             given = {"image": '[open("photo.jpg", "rb").read()]', **({"location": f"[{_LOCATION}]"} if placed else {})}
             grpc += _grpc(manifest["model"], name, given)
+            grpc.append('readable = tf.make_ndarray(answer.outputs["readable"])  # 0: the photo was not read\n')
         if name.endswith("_lines"):
             recipe = {
                 "title": _RECIPE["title"],

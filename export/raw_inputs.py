@@ -16,7 +16,7 @@ file                        inputs                                         outpu
 **Text.** ``StringNormalizer`` lowers ASCII letters, ``Tokenizer`` finds tokens, ``LabelEncoder`` looks them up. The
 tokens' characters are written into its expression one range after the other: ``\\p{L}`` means the Unicode version of
 whoever reads it, and onnxruntime's is not TensorFlow's. ``Tokenizer`` pads to the longest of all lines, so memory goes
-by lines times words of the longest: a service has to bound the length of what it accepts.
+by lines times words of the longest: who asks the file bounds the length of what it is given, as the runtime does.
 
 A clean ingredient name is several tokens, and no operator joins strings: the names are a trie, walked with one
 ``LabelEncoder`` a level, whose keys are ``node * tokens + token``.

@@ -1,7 +1,7 @@
 """Encode photos and recipes with a bundle: onnxruntime and NumPy alone, no TensorFlow and no Keras.
 
-Pillow is imported when a photo file is decoded, and not before. Nothing else of kfood is imported, so this file also
-works copied out of the package::
+Pillow is imported when a photo file is decoded, and not before. Of kfood only photo_files.py is imported, so the two
+files also work copied out of the package, and every bundle holds them::
 
     from kfood.export.runtime import Bundle
 
@@ -15,28 +15,30 @@ and here the same resized and cropped photo up to rounding (0.005 of 255 at most
 """
 
 import hashlib
-import io
 import itertools
 import json
-import math
 import os
 import pathlib
-import struct
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+if __name__ == "kfood.export.runtime":
+    from kfood import photo_files
+else:  # copied out of the package
+    import photo_files  # type: ignore[no-redef]
 
 FORMAT = 3
 """Version of the bundle's layout that this file reads."""
 
 MANIFEST = "kfood.json"
 
-MAX_PIXELS = 64_000_000
-"""A photo of more pixels (height × width) is refused from its header, before it is decoded."""
+MAX_PIXELS, MAX_BYTES = photo_files.MAX_PIXELS, photo_files.MAX_BYTES
 
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+decode_photo = photo_files.decode
+evaluation_transform = photo_files.evaluation_transform
 
 RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
 
@@ -45,8 +47,18 @@ _DESCRIPTION = ("model", "embedding_size", "distance", "spec", "preprocessing", 
 _CLOSE = 1e-6
 """Of the sizes of two embeddings: below it their squared distance is computed from the differences."""
 
-LONG_LINE = 10_000
-"""A recipe with a line of more characters is encoded by itself: memory goes by recipes times the longest line."""
+LINE_BYTES = 10_000
+"""What of a line, or of a title, is read: its first bytes of UTF-8. All doors for texts cut there."""
+
+LINES = 500
+"""How many lines of a recipe's ingredients, and of its instructions, are read."""
+
+_COST = LINES * LINE_BYTES
+"""Memory goes by recipes, times lines of the one with the most, times the longest line: beyond this, one at a time."""
+
+
+_NAMED: set[str] = set()
+"""Keys of recipes that are not read and were said to be."""
 
 
 class Bundle:
@@ -264,25 +276,46 @@ class Bundle:
         encoder: str = "image",
         location: np.ndarray | None = None,
         batch_size: int = 32,
+        unreadable: Literal["raise", "zeros"] = "raise",
     ) -> np.ndarray:
         """Encode photo files (needs Pillow).
 
         Args:
-            photos: paths, or encoded photos as bytes; JPEG, PNG, WebP, BMP, or GIF (its first frame).
+            photos: paths, or encoded photos as bytes, of any of ``photo_files.FORMATS``.
             encoder: name of an encoder that takes images.
             location: as for :meth:`encode_images`.
             batch_size: photos that are decoded and encoded at once.
+            unreadable: what to do about a photo that cannot be read, or is too large: ``"raise"`` an error that says
+                which, or ``"zeros"``: its embedding is zeros, and the others have theirs.
 
         Returns:
             float32 ``[n, embedding_size]``.
 
         Raises:
             OSError: a file that is not there or is not a readable photo.
-            ValueError: a photo of more than :data:`MAX_PIXELS` pixels, or something that is no list of photos.
+            ValueError: a photo of more than :data:`MAX_PIXELS` pixels or :data:`MAX_BYTES` bytes, or something that is
+                no list of photos.
         """
         sizes = self._image_sizes(encoder, location)
         _check_list(photos, "photos", (str, bytes, os.PathLike))
-        return self._encode_in_batches(encoder, map(decode_photo, photos), sizes, location, batch_size)
+        if unreadable not in ("raise", "zeros"):
+            raise ValueError(f"unreadable: expected 'raise' or 'zeros', received {unreadable!r}.")
+        blank = []
+
+        def decoded(index, photo):
+            try:
+                return decode_photo(photo)
+            except (OSError, photo_files.LargePhotoError) as error:
+                if unreadable == "raise":
+                    error.args = (f"photo {index}: {error}",)
+                    raise
+                blank.append(index)
+                return np.zeros((1, 1, 3), np.uint8)
+
+        pictures = itertools.starmap(decoded, enumerate(photos))
+        embeddings = self._encode_in_batches(encoder, pictures, sizes, location, batch_size)
+        embeddings[blank] = 0
+        return embeddings
 
     def encode_recipes(
         self, recipes: Iterable[Mapping[str, Any]], *, encoder: str = "recipe", batch_size: int = 32
@@ -293,7 +326,8 @@ class Bundle:
             recipes: mappings with any of the keys ``title`` (a string), ``ingredients`` and ``instructions`` (lists of
                 strings). A model that reads precomputed sentence vectors needs ``instruction_vectors`` too: float
                 ``[sentences, width]``, or ``[]``. Ingredients are lines as written, or clean names for a model that
-                reads names (``spec["ingredient_unit"]``). What the model does not read is ignored.
+                reads names (``spec["ingredient_unit"]``). What the model does not read is ignored, and so is what of a
+                line follows its first :data:`LINE_BYTES`, and what lines follow the first :data:`LINES`.
             encoder: name of an encoder that takes recipes.
             batch_size: recipes that are tokenised and encoded at once.
 
@@ -301,8 +335,8 @@ class Bundle:
             float32 ``[n, embedding_size]``.
 
         Raises:
-            ValueError: an unknown key, a value of another type, or a recipe without a word that the model knows: all
-                of those share an embedding.
+            ValueError: none of the keys, a value of another type, or a recipe without a word that the model knows: all
+                of those share an embedding. Keys beside them are not read, which a warning says once.
         """
         embeddings = [np.zeros((0, self.embedding_size), np.float32)]
         for start, embedding, words, known in self._read_recipes(recipes, encoder, batch_size):
@@ -333,7 +367,7 @@ class Bundle:
             the same to it.
 
         Raises:
-            ValueError: an unknown key, or a value of another type.
+            ValueError: none of the keys, or a value of another type.
         """
         parts = list(self._read_recipes(recipes, encoder, batch_size))
         embeddings = [np.zeros((0, self.embedding_size), np.float32), *(embedding for _, embedding, _, _ in parts)]
@@ -352,8 +386,9 @@ class Bundle:
         outputs = [output.name for output in session.get_outputs()]
         for start, chunk in _chunks(recipes, batch_size):
             texts = [_recipe(recipe, self.spec, f"recipe {start + row}") for row, recipe in enumerate(chunk)]
-            whole = all(len(line) <= LONG_LINE for text in texts for line in _lines(text))
-            for index, part in enumerate([texts] if whole else [[text] for text in texts]):
+            lines = [_lines(text) for text in texts]
+            cost = len(texts) * max(map(len, lines)) * max(len(line) for text in lines for line in text)
+            for index, part in enumerate([texts] if cost <= _COST else [[text] for text in texts]):
                 values = session.run(None, {name: _column(part, name) for name in entry["raw"]["inputs"]})
                 found = dict(zip(outputs, values, strict=True))
                 # Bundles exported by earlier versions do not say what is known.
@@ -497,111 +532,6 @@ class Bundle:
         return self._sessions[file]
 
 
-def decode_photo(photo: str | pathlib.Path | bytes) -> np.ndarray:
-    """Decode a photo with Pillow.
-
-    The pixels are those of ``kfood.data.images.decode_image``, bit for bit where Pillow is built with libjpeg-turbo as
-    its wheels are.
-
-    Args:
-        photo: a path, or an encoded photo: JPEG, PNG, WebP, BMP, or GIF (its first frame).
-
-    Returns:
-        uint8 ``[height, width, 3]``, RGB, upright: turned as the camera's mark (EXIF) says, as ``kfood prepare`` does.
-
-    Raises:
-        FileNotFoundError: no such file.
-        OSError: not a readable photo.
-        ValueError: more than :data:`MAX_PIXELS` pixels, or neither a path nor bytes.
-    """
-    from PIL import Image, ImageOps
-
-    if not isinstance(photo, (str, os.PathLike, bytes)):
-        raise ValueError(f"photo: expected a path, or an encoded photo as bytes, received {type(photo).__name__}.")
-    where = f"photo of {len(photo)} bytes" if isinstance(photo, bytes) else str(photo)
-    source: Any = io.BytesIO(photo) if isinstance(photo, bytes) else photo
-    if not isinstance(photo, bytes) and not pathlib.Path(photo).is_file():
-        raise FileNotFoundError(f"{where}: expected a photo, found no such file.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the stricter one
-        try:
-            opened = Image.open(source, formats=PHOTO_FORMATS)
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received more ({error}).") from error
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's plugins raise all of these on damaged headers
-            raise OSError(
-                f"{where}: expected a photo ({', '.join(PHOTO_FORMATS)}), received something else."
-            ) from error
-    with opened as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{where}: expected at most {MAX_PIXELS:,} pixels, received {width:,} × {height:,}.")
-        try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16-bit grey; Pillow would cut it at 255, TensorFlow takes the high byte
-                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, struct.error) as error:  # the last of damaged EXIF
-            raise OSError(
-                f"{where}: expected a whole {image.format} photo, received a damaged one ({error})."
-            ) from error
-
-
-def evaluation_transform(image: np.ndarray, size: int, short_side: int, where: str = "image") -> np.ndarray:
-    """Resize (bilinear, antialiased), and take the centre.
-
-    Each side becomes ``floor(side * short_side / short + 1/2)``, the crop starts at ``(resized - size) // 2``; only the
-    pixels of the crop are computed. This is ``kfood.data.images.evaluation_transform`` up to the rounding of float32.
-
-    Args:
-        image: ``[height, width, 3]``, uint8, or float in [0, 255].
-        size: side of the result, pixels.
-        short_side: of the resized picture, pixels.
-        where: the picture's name in a message.
-
-    Returns:
-        float32 ``[size, size, 3]`` in [0, 255].
-
-    Raises:
-        ValueError: another shape or type, or values outside [0, 255].
-    """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"{where}: expected [height, width, 3], received {list(image.shape)}.")
-    if image.dtype != np.uint8:
-        if not np.issubdtype(image.dtype, np.floating):
-            raise ValueError(f"{where}: expected uint8 or float, received {image.dtype}.")
-        low, high = image.min(), image.max()
-        if not (low >= 0 and high <= 255):  # written so that NaN fails
-            raise ValueError(f"{where}: expected values from 0 to 255, received values from {low} to {high}.")
-    short = min(image.shape[:2])
-    for axis in (0, 1):
-        side = image.shape[axis]
-        resized = (2 * side * short_side + short) // (2 * short)
-        image = _resample(image, axis, resized, (resized - size) // 2, size)
-    return image
-
-
-def _resample(image, axis, resized, start, size):
-    """Positions ``start`` … ``start + size - 1`` of ``axis`` resized to ``resized``, as float32."""
-    side = image.shape[axis]
-    scale = side / resized
-    reach = max(scale, 1.0)  # the triangle's half width in source pixels: wider than a pixel where it shrinks
-    centres = (start + np.arange(size) + 0.5) * scale
-    first = np.maximum(np.ceil(centres - reach - 0.5).astype(int), 0)
-    taps = min(2 * math.ceil(reach) + 1, side)
-    sources = first[:, None] + np.arange(taps)
-    weights = np.maximum(1 - np.abs(sources + 0.5 - centres[:, None]) / reach, 0) * (sources < side)
-    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    sources = np.minimum(sources, side - 1)
-    shape = [1, 1, 1]
-    shape[axis] = size
-    result = 0.0
-    for tap in range(taps):
-        result = result + np.take(image, sources[:, tap], axis=axis) * weights[:, tap].reshape(shape)
-    return result
-
-
 def _set_close(squares, places, queries, gallery, factor):
     """Squared differences times a factor, where a difference of large sums would be mostly rounding."""
     rows, columns = places
@@ -623,8 +553,13 @@ def _recipe(recipe, spec, where):
             f"{where}: expected a mapping with {', '.join(RECIPE_KEYS)}, received {type(recipe).__name__}."
         )
     unknown = sorted(str(key) for key in recipe if key not in RECIPE_KEYS)
-    if unknown:
+    if unknown and len(unknown) == len(recipe):
         raise ValueError(f"{where}: expected the keys {', '.join(RECIPE_KEYS)}, received {', '.join(unknown)}.")
+    if not set(unknown) <= _NAMED:
+        _NAMED.update(unknown)
+        warnings.warn(
+            f"{where}: read are the keys {', '.join(RECIPE_KEYS)}, not {', '.join(unknown)}; said once.", stacklevel=4
+        )
     if not isinstance(recipe.get("title", ""), str):
         raise ValueError(f"{where}: expected title to be a string, received {type(recipe['title']).__name__}.")
     for key in ("ingredients", "instructions"):
@@ -638,7 +573,7 @@ def _recipe(recipe, spec, where):
             )
     text: dict[str, Any] = {
         "title": _utf8(recipe.get("title", "")),
-        **{key: [_utf8(line) for line in recipe.get(key, ())] for key in ("ingredients", "instructions")},
+        **{key: [_utf8(line) for line in recipe.get(key, ())[:LINES]] for key in ("ingredients", "instructions")},
     }
     if width := spec["instruction_vectors"]:
         if "instruction_vectors" not in recipe:
@@ -651,13 +586,14 @@ def _recipe(recipe, spec, where):
             raise ValueError(
                 f"{where}: expected instruction_vectors [sentences, {width}], received {list(vectors.shape)}."
             )
-        text["instruction_vectors"] = vectors.reshape(-1, width)
+        text["instruction_vectors"] = vectors.reshape(-1, width)[: spec["instructions"]]
     return text
 
 
 def _utf8(text):
-    """A lone surrogate, which JSON can bring, and NUL separate words, as any other sign does."""
-    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+    """What is read of a line; a lone surrogate, which JSON can bring, and NUL separate words as other signs do."""
+    start = text[:LINE_BYTES].encode("utf-8", "replace")[:LINE_BYTES]
+    return start.decode("utf-8", "ignore").replace("\0", " ")
 
 
 def _lines(text):

@@ -5,8 +5,8 @@ endpoint                  inputs                                                
 ========================= ================================================================ ==========================
 ``encode_<encoder>``      the encoder's own: ``image`` float32 [batch, side, side, 3] in   ``embedding`` float32
                           [0, 255], or a recipe's int32 tokens                             [batch, embedding_size]
-``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same
-                          a map picture's ``location`` float32 [batch, 4]
+``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same, and
+                          a map picture's ``location`` float32 [batch, 4]                  ``readable`` int32 [batch]
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same, and ``words``
                           ``instructions`` string [batch, m], ``""`` where there are fewer and ``known_words``,
                                                                                            int32 [batch]
@@ -21,8 +21,11 @@ takes a recipe (``_lines`` not where it reads precomputed sentence vectors). ``w
 in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; ``known_words`` is how many of them are in
 the vocabulary: where it is 0, all recipes of as many words share one embedding. The client has to look. (Precomputed
 sentence vectors count in both with the numbers that are not 0.)
-``_bytes`` leaves a photo as its pixels are stored: a camera's orientation mark (EXIF) is not applied; it reads JPEG and
-PNG, no WebP and no BMP.
+``_bytes`` reads a photo as :mod:`kfood.export.photo_bytes` says: JPEG and PNG, upright, on white, of at most 64 million
+pixels and bytes. ``readable`` is 0 of any other (WebP, GIF, HEIC, too large, damaged), its embedding zeros; the others
+of the batch have theirs.
+Of a text, ``_text`` and ``_lines`` read the first 500 lines, and of each its first 10,000 bytes
+(:data:`kfood.data.text.LINE_BYTES`).
 """
 
 import contextlib
@@ -34,14 +37,18 @@ import keras
 import tensorflow as tf
 
 from kfood import schema
-from kfood.data import images
+from kfood.data import text
 from kfood.data.text import RecipeTokenizer
+from kfood.export import photo_bytes
 
 WORDS = "words"
 """Second output of what takes a recipe as text: how many of its words were read."""
 
 KNOWN_WORDS = "known_words"
 """Third one: how many of those are in the vocabulary."""
+
+READABLE = "readable"
+"""Second output of what takes encoded photos: 1 where a photo was read, 0 where not, and its embedding is zeros."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Endpoint:
         function: dict of tensors → dict of tensors.
         inputs: name → shape and dtype, the batch axis open.
         output: name of the tensor that the network computes; a text endpoint returns ``words`` and ``known_words``
-            besides.
+            besides, one of bytes ``readable``.
     """
 
     name: str
@@ -195,12 +202,11 @@ def _decoder_endpoint(name, model, network):
 
 def _bytes_endpoint(name, encoder, spec):
     def encode(inputs):
-        def prepare(data):
-            return images.evaluation_transform(images.decode_image(data), spec.image_size, spec.short_side)
-
-        photos = tf.map_fn(prepare, inputs[schema.IMAGE], fn_output_signature=tf.float32)
-        photos = tf.ensure_shape(photos, [None, spec.image_size, spec.image_size, 3])
-        return {"embedding": encoder({**inputs, schema.IMAGE: photos}, training=False)}
+        photos, readable = photo_bytes.pictures(inputs[schema.IMAGE], spec.image_size, spec.short_side)
+        embedding = encoder({**inputs, schema.IMAGE: photos}, training=False)
+        # Not a product, for what a network makes of black may not be finite.
+        embedding = tf.where(readable[:, tf.newaxis] > 0, embedding, tf.zeros_like(embedding))
+        return {"embedding": embedding, READABLE: readable}
 
     encoded = {**network_inputs(encoder), schema.IMAGE: tf.TensorSpec([None], tf.string, schema.IMAGE)}
     return Endpoint(name, encode, encoded, "embedding")
@@ -251,7 +257,9 @@ def _lines_endpoint(name, encode_text):
 
     def encode(inputs):
         lines = {
-            key: tf.strings.split(inputs[key], "\n").to_tensor("") for key in (schema.INGREDIENTS, schema.INSTRUCTIONS)
+            # The table of all recipes is as wide as the one with the most lines.
+            key: tf.strings.split(inputs[key], "\n")[:, : text.LINES].to_tensor("")
+            for key in (schema.INGREDIENTS, schema.INSTRUCTIONS)
         }
         return encode_text({schema.TITLE: inputs[schema.TITLE], **lines})
 

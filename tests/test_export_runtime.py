@@ -12,7 +12,7 @@ from export_model import make_model, make_run
 from PIL import Image
 
 from kfood import schema
-from kfood.data import images
+from kfood.data import images, text
 from kfood.export import runtime
 from kfood.export.bundle import export_bundle
 
@@ -108,14 +108,58 @@ def test_a_long_line_is_encoded_by_itself(bundle, monkeypatch):
         get_outputs=bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).get_outputs,
     )
     monkeypatch.setattr(bundle, "_session", lambda file: counted)
-    monkeypatch.setattr(runtime, "LONG_LINE", 100)
+    monkeypatch.setattr(runtime, "_COST", 1000)
     np.testing.assert_allclose(bundle.encode_recipes(recipes), expected, atol=1e-6)
     assert seen == [1, 1, 1]
     with pytest.raises(ValueError, match="recipe 4: expected at least one word"):
         bundle.encode_recipes([*recipes, {"title": "soup"}, {"title": "?"}])
 
 
+def test_a_line_is_cut_to_what_is_read(bundle):
+    assert (runtime.LINE_BYTES, runtime.LINES) == (text.LINE_BYTES, text.LINES)
+    most = runtime.LINE_BYTES
+    read, unread = "- " * (most // 2 - 2) + "salt", "- " * (most // 2 - 1) + "é leek"  # the é is cut in two
+    assert len(read) == most
+    received = bundle.encode_recipes(
+        [
+            {"title": "soup", "ingredients": [f"{read} soup"]},
+            {"title": "soup", "ingredients": [f"-{unread}"]},
+            {"title": "soup", "ingredients": ["!"] * runtime.LINES + ["leek"]},
+            {"title": "soup", "ingredients": ["!"] * (runtime.LINES - 1) + ["leek"]},
+        ]
+    )
+    expected = bundle.encode_recipes(
+        [{"title": "soup", "ingredients": lines} for lines in (["salt"], [], [], ["leek"])]
+    )
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+    signature = tf.saved_model.load(str(bundle.path / "saved_model/1")).signatures
+    lines = tf.constant([[f"{read} soup"], [f"-{unread}"]])
+    given = {"title": tf.constant(["soup"] * 2), "instructions": tf.zeros([2, 0], tf.string)}
+    saved = signature["encode_recipe_text"](ingredients=lines, **given)["embedding"]
+    np.testing.assert_allclose(saved, expected[:2], atol=1e-6)
+    lines = tf.constant(["\n".join(["!"] * (runtime.LINES - more) + ["leek"]) for more in (0, 1)])
+    given = {"title": tf.constant(["soup"] * 2), "instructions": tf.constant(["", ""])}
+    saved = signature["encode_recipe_lines"](ingredients=lines, **given)["embedding"]
+    np.testing.assert_allclose(saved, expected[2:], atol=1e-6)
+
+
 # Photos
+
+
+def test_a_photo_that_cannot_be_read_is_named_or_has_zeros(bundle):
+    good, flat = png(np.full((9, 7, 3), 40, np.uint8)), png(np.full((8, 8, 3), 200, np.uint8))
+    with pytest.raises(OSError, match=r"^photo 1: photo of 5 bytes: expected a photo"):
+        bundle.encode_photos([good, b"photo", flat])
+    with pytest.raises(FileNotFoundError, match=r"^photo 0: none\.jpg"):
+        bundle.encode_photos(["none.jpg"])
+    received = bundle.encode_photos([good, b"photo", "none.jpg", flat], unreadable="zeros", batch_size=3)
+    np.testing.assert_allclose(received[[0, 3]], bundle.encode_photos([good, flat]), atol=1e-6)
+    assert not received[1:3].any()
+    with pytest.raises(ValueError, match="unreadable: expected 'raise' or 'zeros', received 'skip'"):
+        bundle.encode_photos([good], unreadable="skip")
+    with pytest.raises(ValueError, match="expected a path, or an encoded photo"):
+        bundle.encode_photos([7], unreadable="zeros")
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -162,7 +206,10 @@ def test_wrong_images_are_named(image, message):
 
 def test_photos_of_every_kind_are_rgb(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4)).astype(np.uint8)
-    np.testing.assert_array_equal(runtime.decode_photo(png(pixels)), pixels[..., :3])
+    alpha = pixels[..., 3:] / 255
+    np.testing.assert_allclose(
+        runtime.decode_photo(png(pixels)), pixels[..., :3] * alpha + 255 * (1 - alpha), atol=0.501
+    )
     grey = tmp_path / "grey.png"
     grey.write_bytes(png(pixels[..., 0]))
     np.testing.assert_array_equal(runtime.decode_photo(grey), np.repeat(pixels[..., :1], 3, axis=2))
@@ -283,3 +330,15 @@ def test_an_embedding_lies_at_no_distance_from_itself(rng, distance, size):
             square = sum((p - q) ** 2 for p, q in zip(x[i], y[j], strict=True))
             expected = square**0.5 if distance == "euclidean" else square / 2 if y[j].any() else 1.0
             assert found[i, j] == pytest.approx(expected, rel=1e-6, abs=1e-16)
+
+
+def test_keys_that_are_not_read_are_named_once(monkeypatch):
+    import warnings
+
+    monkeypatch.setattr(runtime, "_NAMED", set())
+    spec = {"instruction_vectors": 0}
+    with pytest.warns(UserWarning, match="recipe 3: read are the keys title, .* not servings, yield; said once"):
+        runtime._recipe({"title": "Soup", "yield": 4, "servings": 4}, spec, "recipe 3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert runtime._recipe({"title": "Soup", "servings": 4}, spec, "recipe 4")["title"] == b"Soup"

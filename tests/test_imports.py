@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 ALLOWED = {
     "backend": set(),
     "folders": set(),
+    "photo_files": set(),
     "pickles": set(),
     "schema": set(),
     "settings": set(),
@@ -21,14 +22,14 @@ ALLOWED = {
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"distances", "layers", "pickles", "schema"},
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema", "settings"},
-    "data": {"data", "folders", "pickles", "schema"},
+    "data": {"data", "folders", "photo_files", "pickles", "schema"},
     "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }
 WITHOUT_TENSORFLOW = (
-    *("folders", "pickles", "schema", "settings", "distances", "miners", "losses", "layers"),
+    *("folders", "photo_files", "pickles", "schema", "settings", "distances", "miners", "losses", "layers"),
     *("models", "evaluation", "configs", "search"),
 )
 

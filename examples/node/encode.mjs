@@ -5,13 +5,13 @@
 //   node encode.mjs BUNDLE --recipe soup.json     {"title": "…", "ingredients": ["…"], "instructions": ["…"]}
 //
 // Prints one embedding as JSON, an array of them for a file that holds a list of recipes. What is wrong is said in one
-// sentence, exit code 1. The same two functions serve an application.
+// sentence, exit code 1. The same two functions serve an application. photo.mjs says what is read of a photo.
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import ort from "onnxruntime-node";
-import sharp from "sharp";
+import { decodePhoto } from "./photo.mjs";
 
 /** Opens a bundle: its description, and a way to load its encoders. */
 export async function openBundle(folder) {
@@ -29,19 +29,17 @@ export async function openBundle(folder) {
   return { manifest, session };
 }
 
-/** A photo (path or Buffer: JPEG, PNG, WebP, GIF) → Float32Array, its embedding. */
+/** A photo (path or Buffer: JPEG, PNG, WebP) → Float32Array, its embedding. */
 export async function encodePhoto(bundle, photo) {
-  // Upright, and RGB whatever it was; resizing and normalisation are in the graph.
-  // Colour profiles are not applied, as they were not in training.
-  const { data, info } = await sharp(photo, { ignoreIcc: true }).rotate().toColourspace("srgb").removeAlpha().raw()
-    .toBuffer({ resolveWithObject: true })
-    .catch((error) => {
-      const what = typeof photo === "string" ? photo : `photo of ${photo?.length} bytes`;
-      throw new Error(`${what}: expected a photo, received none that can be read (${error.message}).`);
-    });
-  const image = new ort.Tensor("uint8", new Uint8Array(data), [1, info.height, info.width, 3]);
+  const { data, height, width } = await decodePhoto(photo);
+  // Resizing and normalisation are in the graph.
+  const image = new ort.Tensor("uint8", new Uint8Array(data), [1, height, width, 3]);
   return (await (await bundle.session("image")).run({ image })).embedding.data;
 }
+
+/** What is read of a text: the first bytes of a line, the first lines of a recipe. */
+const LINE_BYTES = 10_000;
+const LINES = 500;
 
 const KEYS = ["title", "ingredients", "instructions"];
 
@@ -68,23 +66,43 @@ export async function encodeRecipes(bundle, recipes) {
     throw new Error("recipes: expected a list of at least one, received none.");
   }
   recipes.forEach(check);
+  // Memory goes by recipes, times lines of the one with the most, times the longest line.
+  const texts = recipes.map(({ title = "", ingredients = [], instructions = [] }) => ({
+    title: clean(title),
+    ingredients: ingredients.slice(0, LINES).map(clean),
+    instructions: instructions.slice(0, LINES).map(clean),
+  }));
+  const lines = texts.map(({ title, ingredients, instructions }) => [title, ...ingredients, ...instructions]);
+  const longest = lines.flat().reduce((most, line) => Math.max(most, line.length), 0);
+  const cost = texts.length * Math.max(...lines.map((all) => all.length)) * longest;
+  if (cost <= LINES * LINE_BYTES) return encodeTexts(bundle, texts, 0);
+  const found = [];
+  for (const [row, text] of texts.entries()) found.push(...(await encodeTexts(bundle, [text], row)));
+  return found;
+}
+
+/** What is read of a line; NUL and lone surrogates, which a C string and UTF-8 cannot hold, separate words. */
+function clean(text) {
+  const start = Buffer.from(text.slice(0, LINE_BYTES).toWellFormed()).subarray(0, LINE_BYTES);
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true }).replaceAll("\0", " ");
+}
+
+async function encodeTexts(bundle, recipes, first) {
   const n = recipes.length;
-  // NUL and lone surrogates, which a C string and UTF-8 cannot hold, separate words.
-  const clean = (text) => text.toWellFormed().replaceAll("\0", " ");
   const lines = (key) => {
-    const most = Math.max(...recipes.map((recipe) => (recipe[key] ?? []).length));
-    const rows = recipes.flatMap((recipe) => Array.from({ length: most }, (_, i) => clean(recipe[key]?.[i] ?? "")));
+    const most = Math.max(...recipes.map((recipe) => recipe[key].length));
+    const rows = recipes.flatMap((recipe) => Array.from({ length: most }, (_, i) => recipe[key][i] ?? ""));
     return new ort.Tensor("string", rows, [n, most]);
   };
   const { embedding, words, known_words: known = words } = await (await bundle.session("recipe")).run({
-    title: new ort.Tensor("string", recipes.map((recipe) => clean(recipe.title ?? "")), [n]),
+    title: new ort.Tensor("string", recipes.map((recipe) => recipe.title), [n]),
     ingredients: lines("ingredients"),
     instructions: lines("instructions"),
   });
   const empty = known.data.findIndex((count) => count === 0n);
   if (empty >= 0) {
     const received = words.data[empty] === 0n ? "none" : `${words.data[empty]}, all of them unknown to it`;
-    throw new Error(`recipe ${empty}: expected at least one word that the model knows, received ${received}.`);
+    throw new Error(`recipe ${first + empty}: expected at least one word that the model knows, received ${received}.`);
   }
   const width = embedding.dims[1];
   return recipes.map((_, row) => embedding.data.slice(row * width, (row + 1) * width));

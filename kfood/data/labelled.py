@@ -2,7 +2,8 @@
 
 Any layout works in which the photos of a class lie in a folder of its name, and these folders beside each other:
 ``images/<class>/<file>`` as Food-101, ISIA Food-500 and CUB-200-2011 have it, Vireo Food-172's numbered folders; as
-files, or in a tar archive, compressed or not, which is read from front to back, a photo at a time.
+files, or in a tar archive, compressed or not, which is read from front to back, a photo at a time. Formats, and how
+large a photo may be: :mod:`kfood.photo_files`.
 
 The classes in string order (so 1, 10, 100, 101, … of numbers) are numbered from 0. The first are trained on, the rest
 are tested on (:data:`KNOWN`); a share of the training classes' photos is held out for validation.
@@ -23,8 +24,17 @@ from kfood.data.dataset import SPLITS, PhotoRecord
 from kfood.data.drops import Drops
 from kfood.data.names import SAFE_NAME
 from kfood.data.recipe1m import PhotoError, load_photo, map_in_order
+from kfood.photo_files import MAX_BYTES
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+
+_DESCRIBING = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+_MOST_HEADER = 1_000_000
+"""Bytes of what an archive says of a member beside its name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +100,11 @@ class Files:
             raise FileNotFoundError(f"--source: expected a folder or a tar archive, received {self.source}.")
         if not (self.source.is_dir() or self.source.is_file()):
             raise ValueError(f"--source: expected a folder or a tar archive, received {self.source}, which is neither.")
-        walked = [(path, content is not None) for path, content in self._walk()]
+        walked = []
+        sizes: dict[pathlib.PurePosixPath, int] = {}
+        for path, size, content in self._walk():
+            walked.append((path, content is not None))
+            sizes[path] = max(size, sizes.get(path, 0))
         photos = [path for path, regular in walked if regular and path.suffix.lower() in _SUFFIXES]
         root = _class_root(photos, self.source)
         found: dict[pathlib.PurePosixPath, str] = {}
@@ -105,6 +119,8 @@ class Files:
                 self.dropped.add("name that is not UTF-8", path)
             elif not SAFE_NAME.fullmatch(path.parent.name) or not SAFE_NAME.fullmatch(path.name):
                 self.dropped.add("unsafe name", path)
+            elif sizes[path] > MAX_BYTES:
+                self.dropped.add("file too large", path)
             elif path in found:
                 self.dropped.add("twice in the archive", path)
             else:
@@ -125,15 +141,16 @@ class Files:
     def read(self, wanted):
         """See :class:`Source`."""
         left = {path for path, name in self._names.items() if wanted(name)}
-        for path, content in self._walk():
+        for path, _, content in self._walk():
             if content is not None and path in left:
                 left.discard(path)
                 yield self._names[path], content()
 
-    def _walk(self) -> Iterator[tuple[pathlib.PurePosixPath, Callable[[], bytes | pathlib.Path] | None]]:
-        """(path below the source, what gives the file) of every file, always in the same order.
+    def _walk(self) -> Iterator[tuple[pathlib.PurePosixPath, int, Callable[[], bytes | pathlib.Path] | None]]:
+        """(path below the source, bytes, what gives the file) of every file, always in the same order.
 
-        None gives a pipe, a device or a dangling link, in an archive any link too: reading one may never end.
+        The bytes are those of an archive's member; of a file, which is not read here, 0. None gives a pipe, a device or
+        a dangling link, in an archive any link too: reading one may never end.
         """
         if self.source.is_dir():
             for folder, folders, files in os.walk(self.source):
@@ -142,15 +159,16 @@ class Files:
                     path = pathlib.Path(folder, name)
                     yield (
                         pathlib.PurePosixPath(path.relative_to(self.source).as_posix()),
+                        0,
                         functools.partial(_same, path) if path.is_file() else None,
                     )
             return
         try:
-            with tarfile.open(self.source, "r|*") as archive:
+            with tarfile.open(self.source, "r|*", tarinfo=_Member) as archive:
                 for member in archive:
                     if not member.isdir():
                         content = functools.partial(_content, archive, member) if member.isfile() else None
-                        yield pathlib.PurePosixPath(member.name), content
+                        yield pathlib.PurePosixPath(member.name), member.size, content
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{self.source}: expected a folder or a whole tar archive ({error}).") from error
 
@@ -317,6 +335,18 @@ def _same(path: pathlib.Path) -> pathlib.Path:
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     return file.read() if file else b""
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive; of those that only describe the next one, tarfile would read any size at once."""
+
+    def _proc_member(self, tarfile_):
+        described = self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if (
+            described or self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        ) and self.size > _MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, at most {_MOST_HEADER:,} are read")
+        return super()._proc_member(tarfile_)
 
 
 def _class_root(photos: list[pathlib.PurePosixPath], source: pathlib.Path) -> pathlib.PurePosixPath:

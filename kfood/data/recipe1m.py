@@ -26,22 +26,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ijson
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from kfood import pickles
+from kfood import photo_files, pickles
 from kfood.data import json_files
 from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.names import SAFE_NAME
 from kfood.data.vectors import SentenceVectors
 
-MOST_PHOTO_PIXELS = 64_000_000
-"""Photos with more pixels than this are refused on their header, without decoding them."""
-
 JPEG_QUALITY = 92
-
-_PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none that Pillow hands to another program
 
 
 class PhotoError(Exception):
@@ -302,50 +296,37 @@ class Recipe1M:
 
 
 def load_photo(photo: str | os.PathLike | bytes, short_side: int) -> bytes:
-    """Read one photo, checked and reduced.
+    """Read one photo, checked, upright and on white (:mod:`kfood.photo_files`), and reduced.
 
     Args:
-        photo: a picture file of a usual format: its path or its bytes.
+        photo: a picture file of one of :data:`kfood.photo_files.FORMATS`: its path or its bytes.
         short_side: most pixels of the result's short side; smaller photos are not enlarged.
 
     Returns:
         JPEG bytes, upright RGB or grey; those of the file where it is that already.
 
     Raises:
-        PhotoError: if it has too many pixels (known before decoding), or cannot be decoded whole.
+        PhotoError: if it has too many pixels or bytes (known before decoding), or cannot be decoded whole.
     """
     try:
-        with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=_PHOTO_FORMATS) as image:
+        with photo_files.opened(photo) as image:
             width, height = image.size
-            if width * height > MOST_PHOTO_PIXELS:
-                raise PhotoError("photo too large")
-            as_is = (
-                image.format == "JPEG"
-                and image.mode in ("RGB", "L")
-                and min(width, height) <= short_side
-                and image.getexif().get(0x0112, 1) == 1  # orientation: upright
-            )
+            as_is = image.format == "JPEG" and image.mode in ("RGB", "L") and min(width, height) <= short_side
             scale = short_side / min(width, height)
             if scale < 0.5:
                 # JPEG decodes to 1/2, 1/4, 1/8 for less; twice the wanted size leaves the resampling enough to go by.
                 image.draft("RGB", (round(2 * scale * width), round(2 * scale * height)))
-            image.load()  # decodes all of it: a truncated file fails here
-            if as_is:
-                data = photo if isinstance(photo, bytes) else pathlib.Path(photo).read_bytes()
-                if data.endswith(b"\xff\xd9"):  # the end marker: nothing foreign is appended
-                    return data
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16-bit grey, which convert() would cut at 255
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            upright = upright.convert("RGB")
-    except PhotoError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PhotoError("photo too large") from error
+            pixels = photo_files.upright(image)
+            as_is = as_is and photo_files.orientation(image) == 1
     except FileNotFoundError as error:
         raise PhotoError("photo file missing") from error
-    except Exception as error:  # a damaged picture can fail in any way inside a decoder
-        raise PhotoError("unreadable photo") from error
+    except (photo_files.UnreadablePhotoError, photo_files.LargePhotoError) as error:
+        raise PhotoError(error.reason) from error
+    if as_is:
+        data = photo if isinstance(photo, bytes) else pathlib.Path(photo).read_bytes()
+        if data.endswith(b"\xff\xd9"):  # the end marker: nothing foreign is appended
+            return data
+    upright = Image.fromarray(pixels)
     if scale < 1:
         upright = upright.resize(_reduced(upright.size, short_side), Image.Resampling.BICUBIC)
     encoded = io.BytesIO()

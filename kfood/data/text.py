@@ -16,6 +16,13 @@ from kfood import schema
 TOKEN_PATTERN = r"[\p{L}\p{N}]+"
 """RE2 pattern of one token, applied to text whose ASCII letters were lowered."""
 
+LINE_BYTES = 10_000
+"""What of a line, or of a title, a recipe's tokens are taken from: its first bytes. A cook's lines are shorter; a
+service may be sent longer ones, and its memory would go by them."""
+
+LINES = 500
+"""How many lines of a recipe's ingredients, and of its instructions, are looked at."""
+
 _BETWEEN_TOKENS = r"[^\p{L}\p{N}]+"
 
 
@@ -128,7 +135,7 @@ class RecipeTokenizer(tf.Module):
         """Tokenise a batch of recipes.
 
         A line without any token ("---") is skipped before the cut to the spec's limits, so that padding rows are
-        always on the right.
+        always on the right. Before that, lines are cut to :data:`LINE_BYTES`, and their number to :data:`LINES`.
 
         Args:
             title: string [batch].
@@ -141,6 +148,10 @@ class RecipeTokenizer(tf.Module):
             precomputed instruction vectors are not text and are left out).
         """
         spec = self.spec
+        title = tf.strings.substr(title, 0, LINE_BYTES)
+        ingredients, instructions = (
+            tf.strings.substr(lines[:, :LINES], 0, LINE_BYTES) for lines in (ingredients, instructions)
+        )
         outputs: dict[str, tf.Tensor] = {}
         if spec.title_words:
             outputs[schema.TITLE] = _padded_ids(self._words, tokenize(title), [spec.title_words])

@@ -367,7 +367,7 @@ class MCEN(RetrievalModel):
 
         def divergence(one, other):
             moments = [features[f"{name}_{moment}"] for name in (one, other) for moment in ("mean", "deviation")]
-            return alignment.gaussian_kl(*moments, self.config.kl_dimensions)
+            return alignment.gaussian_kl(*moments, dimensions=self.config.kl_dimensions)
 
         for name in self.latent_modalities:
             named[f"kl_{name}"] = divergence(f"{name}_posterior", f"{name}_prior")
