@@ -18,7 +18,6 @@ not. So does one that is given more epochs, but that a ``"cosine"`` is from ther
 rate, 0 at the old end, rises again.
 """
 
-import csv
 import dataclasses
 import io
 import json
@@ -33,14 +32,14 @@ import keras
 import numpy as np
 
 import kfood
-from kfood import folders, schema
+from kfood import folders, runs, schema
 from kfood.data import pipeline
 from kfood.data.dataset import LabelledDataset, PreparedDataset
 from kfood.data.drawing import Movement
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics, retrieval
 from kfood.layers.image import RUN_WEIGHTS
-from kfood.models import MODELS, run_config
+from kfood.models import MODELS
 from kfood.models.base import OptimizerConfig, RetrievalModel
 
 
@@ -349,7 +348,7 @@ def train(
         run: folder to make.
         variant: what the run is called beside its model, e.g. a row of the paper's ablation table.
         resume: go on after the last whole epoch of ``run``, whose stored settings must be these, but that there may be
-            more epochs; a run without a checkpoint starts anew.
+            more epochs; a run without a checkpoint starts anew. Reports on its weights so far are removed.
         verbose: as in ``keras.Model.fit``; a bar on a terminal, a line an epoch elsewhere.
 
     Returns:
@@ -405,7 +404,7 @@ def _train(
 ) -> Progress:
     """:func:`train` in a folder that is held."""
     config: TrainingConfig = experiment.training
-    description = _settled(run, description, resume)
+    description = runs.settled(run, description, resume)
     prepare_keras(config)
     model = MODELS[description["model"]].load()(experiment.model, spec)
     model.compile(jit_compile=config.jit_compile)
@@ -418,9 +417,10 @@ def _train(
     checkpoints.mkdir(exist_ok=True)
     for left in checkpoints.glob(".*.tmp"):  # by a process that was killed
         left.unlink()
-    _cut_csv(run / "metrics.csv", progress.epoch)
+    runs.cut_csv(run / "metrics.csv", progress.epoch)
     if progress.epoch >= config.epochs:
         return progress
+    runs.remove_reports(run)
 
     batches = pipeline.batches(
         dataset,
@@ -456,51 +456,3 @@ def _train(
             "--resume."
         ) from error
     return progress
-
-
-def _settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
-    """What config.json is to say: on resuming, what it said, with as many epochs as are asked for now.
-
-    Raises:
-        FileExistsError: a run where there is to be a new one.
-        ValueError: other settings than the run's, or fewer epochs.
-    """
-    if folders.is_empty(run):
-        return description
-    if not resume:
-        raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
-    stored, given = run_config(run), json.loads(json.dumps(description))
-    epochs = {"epochs": given["training"]["epochs"]}
-    longer = stored | {"training": stored["training"] | epochs}
-    for key in ("model", "config", "spec", "training", "data"):
-        if longer[key] != given[key]:
-            raise ValueError(
-                f"--resume: expected the settings of {run / 'config.json'}, received others under {key!r}: "
-                f"{_difference(longer[key], given[key])}."
-            )
-    if epochs["epochs"] < stored["training"]["epochs"]:
-        raise ValueError(
-            f"--epochs: expected at least {stored['training']['epochs']}, as {run / 'config.json'} has, "
-            f"received {epochs['epochs']}."
-        )
-    return longer
-
-
-def _difference(stored, given, path="") -> str:
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in {**stored, **given}:
-            if stored.get(key) != given.get(key):
-                return _difference(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
-    return f"{path or 'model'} is {stored!r} there and {given!r} here"
-
-
-def _cut_csv(path: pathlib.Path, epochs: int) -> None:
-    """Drops rows of epochs that will be trained again, and what a full disk cut off."""
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) < epochs]
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(kept)
-    folders.write_whole({path: text.getvalue()})

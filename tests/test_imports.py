@@ -21,7 +21,8 @@ ALLOWED = {
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
     "data": {"data", "folders", "schema"},
     "evaluation": {"data", "evaluation", "folders", "models", "schema"},
-    "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
+    "runs": {"folders", "models"},
+    "training": {"data", "evaluation", "folders", "layers", "models", "runs", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }

@@ -127,12 +127,15 @@ def test_checkpoint_holds_optimizers_and_random_states(tiny_run):
 
 def test_resume_of_a_finished_run_changes_nothing(tiny_run, kitchen):
     before = (tiny_run / "checkpoints" / "last.weights.h5").read_bytes()
+    (tiny_run / "report.json").write_text("{}")
     arguments = [part for override in TINY_RUN for part in ("--set", override)]
     assert (
         main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), "--epochs", "2", *arguments, "--resume"])
         == 0
     )
     assert (tiny_run / "checkpoints" / "last.weights.h5").read_bytes() == before
+    assert (tiny_run / "report.json").read_text() == "{}"
+    (tiny_run / "report.json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,8 @@ def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
     """Two epochs become three: the first two stay, the third has the learning rate of the third of three."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
     before = list(csv.DictReader((run / "metrics.csv").open()))
+    for name in ("report.json", "report.html"):
+        (run / name).write_text("of two epochs")
     arguments = [part for override in TINY_RUN for part in ("--set", override)]
     command = ["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "3", *arguments, "--resume"]
     assert main(command) == 0
@@ -165,6 +170,7 @@ def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
     wanted = optimizer.learning_rate * 0.5 * (1 + np.cos(np.pi * 2 / 3))
     assert float(rows[2]["learning_rate"]) == pytest.approx(wanted, rel=1e-5)
     assert json.loads((run / "config.json").read_text())["training"]["epochs"] == 3
+    assert not list(run.glob("report.*"))
     assert training.load_checkpoint(load_run(run, "last"), run / "checkpoints" / "last.weights.h5").epoch == 3
 
 
@@ -194,21 +200,9 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(kitchen, tmp_path):
     """As on a full disk: no traceback, no crash at exit, no half file."""
     run = tmp_path / "run"
     arguments = [part for override in TINY_RUN for part in ("--set", override)]
-    command = [
-        "train",
-        "acme",
-        "--variant",
-        "TL",
-        "--data",
-        str(kitchen),
-        "--run",
-        str(run),
-        "--epochs",
-        "1",
-        *arguments,
-    ]
+    command = ["train", "acme", "--variant", "TL", "--data", str(kitchen), "--run", str(run), "--epochs", "1"]
     done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, *command],
+        [sys.executable, "-c", _LIMITED, *command, *arguments],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
