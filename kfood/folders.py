@@ -18,6 +18,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+LOCK = ".lock"
+"""The file by which :func:`held` holds a folder."""
+
+
 def check_output(out: pathlib.Path, *, kind: str, marker: str, overwrite: bool) -> None:
     """Refuse an output folder that is in the way; an empty one is not.
 
@@ -72,7 +76,32 @@ def whole_folder(out: pathlib.Path, *, kind: str, marker: str, overwrite: bool) 
             raise
 
 
-def write_whole(contents: Mapping[pathlib.Path, str | bytes]) -> None:
+@contextlib.contextmanager
+def held(folder: pathlib.Path) -> Iterator[None]:
+    """Holds an existing folder for this block alone, by a lock on its file ``.lock``.
+
+    The lock ends with the block or with the process, however that ends; the file stays and means nothing.
+
+    Raises:
+        BlockingIOError: another block holds the folder, here or in another process.
+    """
+    with open(folder / LOCK, "ab") if fcntl else contextlib.nullcontext() as lock:
+        if lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BlockingIOError(f"{folder}: held by another process.") from error
+            except OSError:
+                pass  # no locks on this file system
+        yield
+
+
+def is_empty(folder: pathlib.Path) -> bool:
+    """Whether there is nothing at a path, or a folder with nothing in it but what :func:`held` leaves."""
+    return not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir()))
+
+
+def write_whole(contents: Mapping[pathlib.Path, str | bytes | memoryview]) -> None:
     """Writes files, each whole or not at all, and none if one of them cannot be written.
 
     Args:
@@ -85,7 +114,10 @@ def write_whole(contents: Mapping[pathlib.Path, str | bytes]) -> None:
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
         for path, content in contents.items():
-            temporary[path].write_bytes(content.encode() if isinstance(content, str) else content)
+            try:
+                temporary[path].write_bytes(content.encode() if isinstance(content, str) else content)
+            except OSError as error:  # of a full disk Python does not say the file
+                raise type(error)(error.errno, error.strerror, str(path)) from error
         for path in contents:
             os.replace(temporary[path], path)
     finally:

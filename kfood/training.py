@@ -3,6 +3,7 @@
 ::
 
     RUN/
+      .lock                          held while a training runs
       config.json                    model, variant, config, the batch's spec, the training's settings, the dataset
       vocabulary/*.txt               copies of the dataset's
       checkpoints/last.weights.h5    after the last whole epoch: weights, every optimizer, random state, progress
@@ -11,16 +12,16 @@
       metrics.csv                    a row an epoch: every named loss, validation scores, seconds
       tensorboard/                   the same for TensorBoard
 
-An epoch is a pure function of the checkpoint before it, the seed and its number: a run that was killed goes on from
-its last whole epoch to the same weights as one that was not.
+An epoch is a pure function of the checkpoint before it, the seed and its number, and with the schedule ``"cosine"`` of
+how many there are to be: a run that was killed goes on from its last whole epoch to the same weights as one that was
+not. So does one that is given more epochs, but that a ``"cosine"`` is from there on the longer run's: the learning
+rate, 0 at the old end, rises again.
 """
 
-import csv
 import dataclasses
 import io
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -31,14 +32,14 @@ import keras
 import numpy as np
 
 import kfood
-from kfood import folders, schema
+from kfood import folders, runs, schema
 from kfood.data import pipeline
 from kfood.data.dataset import LabelledDataset, PreparedDataset
 from kfood.data.drawing import Movement
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics, retrieval
 from kfood.layers.image import RUN_WEIGHTS
-from kfood.models import MODELS, run_config
+from kfood.models import MODELS
 from kfood.models.base import OptimizerConfig, RetrievalModel
 
 
@@ -233,9 +234,8 @@ class Checkpoints(keras.callbacks.Callback):
         logs["seconds"] = self.progress.seconds
         if better:
             save_checkpoint(self.model, self.folder / "best.weights.h5", self.progress)
-            temporary = self.folder / f"tmp_{RUN_WEIGHTS.name}"
-            _backbone(self.model).save_weights(temporary)
-            os.replace(temporary, self.folder / RUN_WEIGHTS.name)
+            backbone = _weights_file(_backbone(self.model))
+            folders.write_whole({self.folder / RUN_WEIGHTS.name: backbone.getbuffer()})
         save_checkpoint(self.model, self.folder / "last.weights.h5", self.progress)
 
 
@@ -269,14 +269,27 @@ def selection_score(logs: dict[str, float], monitor: str) -> float:
 
 def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progress) -> None:
     """Writes weights, optimizers, random states and progress into one file, whole or not at all."""
-    temporary = path.with_name(f"tmp_{path.name}")
-    model.save_weights(temporary)
-    with h5py.File(temporary, "a") as file:
+    content = _weights_file(model)
+    with h5py.File(content, "a") as file:
         file.attrs["kfood_progress"] = json.dumps(dataclasses.asdict(progress))
         states = file.create_group("kfood_random_states")
         for index, state in enumerate(_random_states(model)):
             states[str(index)] = np.asarray(state)
-    os.replace(temporary, path)
+    folders.write_whole({path: content.getbuffer()})
+
+
+class _Memory(io.BytesIO):
+    """A file in memory that Keras takes for one by its name."""
+
+    def __str__(self):
+        return "memory.weights.h5"
+
+
+def _weights_file(model: keras.Model) -> io.BytesIO:
+    """What ``save_weights`` writes. In memory: HDF5 ends the process where a disk is full, as Python's files do not."""
+    content = _Memory()
+    model.save_weights(content)
+    return content
 
 
 def load_checkpoint(model: RetrievalModel, path: pathlib.Path) -> Progress:
@@ -334,8 +347,8 @@ def train(
         dataset: what :func:`kfood.data.dataset.open_dataset` gives.
         run: folder to make.
         variant: what the run is called beside its model, e.g. a row of the paper's ablation table.
-        resume: go on after the last whole epoch of ``run``, whose stored settings must be these; a run without a
-            checkpoint starts anew.
+        resume: go on after the last whole epoch of ``run``, whose stored settings must be these, but that there may be
+            more epochs; a run without a checkpoint starts anew. Reports on its weights so far are removed.
         verbose: as in ``keras.Model.fit``; a bar on a terminal, a line an epoch elsewhere.
 
     Returns:
@@ -343,6 +356,8 @@ def train(
 
     Raises:
         FileExistsError: ``run`` holds something and ``resume`` is not set.
+        BlockingIOError: another training is at work in ``run``.
+        OSError: something cannot be written, as on a full disk; the last checkpoint stays.
         ValueError: settings that do not fit the data, or, on resuming, the run.
         TrainingDivergedError: a loss became NaN.
     """
@@ -350,7 +365,7 @@ def train(
     if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
         raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
     spec = dataset.fit(experiment.spec)
-    steps = pipeline.steps_per_epoch(dataset, "train", config.batch_size)
+    pipeline.steps_per_epoch(dataset, "train", config.batch_size)  # says now what does not fit
     description = {
         "kfood": kfood.__version__,
         "model": name,
@@ -365,17 +380,47 @@ def train(
             "splits": dataset.splits,
         },
     }
-    _start_run(run, description, dataset, resume)
+    if not resume and not folders.is_empty(run):
+        raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with folders.held(run):
+            return _train(description, experiment, spec, dataset, run, resume, verbose)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f"--run: expected a folder that nothing else trains in, received {run}, where another training is at work: "
+            "let it end, or choose another folder."
+        ) from error
+
+
+def _train(
+    description: dict,
+    experiment: Any,
+    spec: Any,
+    dataset: PreparedDataset,
+    run: pathlib.Path,
+    resume: bool,
+    verbose: int | str,
+) -> Progress:
+    """:func:`train` in a folder that is held."""
+    config: TrainingConfig = experiment.training
+    description = runs.settled(run, description, resume)
     prepare_keras(config)
-    model = MODELS[name].load()(experiment.model, spec)
+    model = MODELS[description["model"]].load()(experiment.model, spec)
     model.compile(jit_compile=config.jit_compile)
     checkpoints = run / "checkpoints"
     progress = Progress()
     if resume and (checkpoints / "last.weights.h5").is_file():
         progress = load_checkpoint(model, checkpoints / "last.weights.h5")
-    _cut_csv(run / "metrics.csv", progress.epoch)
+    folders.write_whole({run / "config.json": json.dumps(description, indent=2) + "\n"})
+    dataset.write_vocabulary(run)
+    checkpoints.mkdir(exist_ok=True)
+    for left in checkpoints.glob(".*.tmp"):  # by a process that was killed
+        left.unlink()
+    runs.cut_csv(run / "metrics.csv", progress.epoch)
     if progress.epoch >= config.epochs:
         return progress
+    runs.remove_reports(run)
 
     batches = pipeline.batches(
         dataset,
@@ -388,58 +433,26 @@ def train(
         augmentation=config.augmentation,
     )
     validation = pipeline.batches(dataset, "val", spec, config.batch_size, training=False)
-    model.fit(
-        batches.map(lambda batch: {key: value for key, value in batch.items() if key != schema.ID}),
-        steps_per_epoch=steps,
-        initial_epoch=progress.epoch,
-        epochs=config.epochs,
-        shuffle=False,
-        verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
-        callbacks=[
-            StopOnNaN(),
-            Schedule(config, progress),
-            Validation(validation),
-            Checkpoints(checkpoints, config.monitor, progress),
-            keras.callbacks.CSVLogger(str(run / "metrics.csv"), append=True),
-            keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
-        ],
-    )
+    try:
+        model.fit(
+            batches.map(lambda batch: {key: value for key, value in batch.items() if key != schema.ID}),
+            steps_per_epoch=pipeline.steps_per_epoch(dataset, "train", config.batch_size),
+            initial_epoch=progress.epoch,
+            epochs=config.epochs,
+            shuffle=False,
+            verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
+            callbacks=[
+                StopOnNaN(),
+                Schedule(config, progress),
+                Validation(validation),
+                Checkpoints(checkpoints, config.monitor, progress),
+                keras.callbacks.CSVLogger(str(run / "metrics.csv"), append=True),
+                keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
+            ],
+        )
+    except OSError as error:
+        raise OSError(
+            f"{run}: a file could not be written ({error}); the run stands as of its last whole epoch: go on with "
+            "--resume."
+        ) from error
     return progress
-
-
-def _start_run(run: pathlib.Path, description: dict, dataset: PreparedDataset, resume: bool) -> None:
-    path = run / "config.json"
-    if run.exists() and any(run.iterdir()):
-        if not resume:
-            raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
-        stored = run_config(run)
-        for key in ("model", "config", "spec", "training", "data"):
-            if stored[key] != json.loads(json.dumps(description[key])):
-                raise ValueError(
-                    f"--resume: expected the settings of {path}, received others under {key!r}: "
-                    f"{_difference(stored[key], json.loads(json.dumps(description[key])))}."
-                )
-        return
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    dataset.write_vocabulary(run)
-    folders.write_whole({path: json.dumps(description, indent=2) + "\n"})
-
-
-def _difference(stored, given, path="") -> str:
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in {**stored, **given}:
-            if stored.get(key) != given.get(key):
-                return _difference(stored.get(key), given.get(key), f"{path}.{key}" if path else key)
-    return f"{path or 'model'} is {stored!r} there and {given!r} here"
-
-
-def _cut_csv(path: pathlib.Path, epochs: int) -> None:
-    """Drops rows of epochs that will be trained again."""
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs]
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(kept)
-    folders.write_whole({path: text.getvalue()})

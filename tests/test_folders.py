@@ -1,6 +1,8 @@
 """Folders and files that appear whole or not at all, also when the process that writes them is killed."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -153,3 +155,42 @@ def test_files_are_written_all_or_none(tmp_path):
         folders.write_whole({one: "other", tmp_path / "none" / "three": ""})
     assert (one.read_bytes(), two.read_bytes()) == (b"\xc3\xa9\n", b"\xff")
     assert names(tmp_path) == ["one.txt", "two.bin"]
+
+
+def test_a_file_that_does_not_fit_is_named_and_nothing_is_left(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*two.bin'") as caught:
+            folders.write_whole({tmp_path / "one.bin": b"1", tmp_path / "two.bin": bytes(2000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG
+    assert names(tmp_path) == []
+
+
+_HOLD = """
+import pathlib, sys, time
+from kfood import folders
+with folders.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_one_process_and_free_after_it_is_killed(tmp_path):
+    assert folders.is_empty(tmp_path / "none")
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        assert folders.is_empty(tmp_path)
+        with pytest.raises(BlockingIOError, match="held by another process"), folders.held(tmp_path):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with folders.held(tmp_path), pytest.raises(BlockingIOError), folders.held(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    assert not folders.is_empty(tmp_path)
+    assert not folders.is_empty(tmp_path / "file")

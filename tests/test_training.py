@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import TINY_RUN
 
-from kfood import training
+from kfood import folders, training
 from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.models import load_run
@@ -68,7 +69,7 @@ def test_load_run_gives_the_trained_model(tiny_run, tiny_spec, rng):
 _KILLED = """
 import os, signal, sys
 import keras
-from kfood import training
+from kfood import folders, training
 from kfood.tools.main import main
 
 class Kill(keras.callbacks.Callback):
@@ -126,18 +127,22 @@ def test_checkpoint_holds_optimizers_and_random_states(tiny_run):
 
 def test_resume_of_a_finished_run_changes_nothing(tiny_run, kitchen):
     before = (tiny_run / "checkpoints" / "last.weights.h5").read_bytes()
+    (tiny_run / "report.json").write_text("{}")
     arguments = [part for override in TINY_RUN for part in ("--set", override)]
     assert (
         main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), "--epochs", "2", *arguments, "--resume"])
         == 0
     )
     assert (tiny_run / "checkpoints" / "last.weights.h5").read_bytes() == before
+    assert (tiny_run / "report.json").read_text() == "{}"
+    (tiny_run / "report.json").unlink()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--epochs", "3"], "training.*epochs is 2 there and 3 here"),
+        (["--epochs", "1"], "epochs: expected at least 2, as .*config.json has, received 1"),
+        (["--epochs", "3", "--seed", "1"], "training.*seed is 0 there and 1 here"),
         (["--epochs", "2", "--set", "margin=0.5"], "config.*margin is 0.3 there and 0.5 here"),
     ],
 )
@@ -146,6 +151,68 @@ def test_resume_with_other_settings_is_refused(tiny_run, kitchen, capsys, change
     status = main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), *arguments, *change, "--resume"])
     assert status == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
+    """Two epochs become three: the first two stay, the third has the learning rate of the third of three."""
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    before = list(csv.DictReader((run / "metrics.csv").open()))
+    for name in ("report.json", "report.html"):
+        (run / name).write_text("of two epochs")
+    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    command = ["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "3", *arguments, "--resume"]
+    assert main(command) == 0
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert rows[:2] == before
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    optimizer = experiment("acme", "small").model.optimizer
+    assert optimizer.schedule == "cosine"
+    wanted = optimizer.learning_rate * 0.5 * (1 + np.cos(np.pi * 2 / 3))
+    assert float(rows[2]["learning_rate"]) == pytest.approx(wanted, rel=1e-5)
+    assert json.loads((run / "config.json").read_text())["training"]["epochs"] == 3
+    assert not list(run.glob("report.*"))
+    assert training.load_checkpoint(load_run(run, "last"), run / "checkpoints" / "last.weights.h5").epoch == 3
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tiny_run, kitchen, tmp_path, capsys):
+    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    for run, more in ((tiny_run, ["--epochs", "2", "--resume"]), (tmp_path / "new", [])):
+        run.mkdir(exist_ok=True)
+        before = sorted(run.rglob("*"))
+        with folders.held(run):
+            assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), *arguments, *more]) == 2
+        error = capsys.readouterr().err
+        assert "another training is at work" in error
+        assert error.count("\n") == 1
+        assert sorted(run.rglob("*")) in (before, [run / ".lock"])
+
+
+_LIMITED = """
+import resource, sys
+from kfood.tools.main import import_tensorflow_quietly, main
+import_tensorflow_quietly()
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_sentence(kitchen, tmp_path):
+    """As on a full disk: no traceback, no crash at exit, no half file."""
+    run = tmp_path / "run"
+    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    command = ["train", "acme", "--variant", "TL", "--data", str(kitchen), "--run", str(run), "--epochs", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, *command, *arguments],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("kfood train")]
+    assert re.search(r"could not be written \(.*File too large: '.*best.weights.h5'\).*--resume", line)
+    assert "Traceback" not in done.stderr
+    assert "HDF5" not in done.stderr
+    assert not list((run / "checkpoints").iterdir())
 
 
 def test_bad_input_is_refused_in_one_sentence(tiny_run, kitchen, tmp_path, capsys):

@@ -31,7 +31,7 @@ class Train:
     variant: str = ""
     """A row of the paper's ablation table, e.g. `TL+HM`; the full model by default."""
     epochs: int | None = None
-    """Passes over the training split; the preset's by default."""
+    """Passes over the training split; the preset's by default. With --resume, as many as the run has, or more."""
     batch_size: int | None = None
     """Pairs, or photos, a step; the preset's by default."""
     seed: int | None = None
@@ -39,7 +39,8 @@ class Train:
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """field=value of the model's config, or training.field, spec.field; may be given several times."""
     resume: bool = False
-    """Go on after the last whole epoch of the run."""
+    """Go on after the last whole epoch of the run, its settings given again. With more --epochs a cosine schedule is
+    from there on that of the longer run: the learning rate rises again."""
 
 
 def main(arguments: list[str]) -> None:
