@@ -122,7 +122,7 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     if args.image:
         photo = decode_photo(args.image)
         corners = args.location
-        if corners is None and "location" in bundle.manifest["encoders"]["image"]["inputs"]:
+        if corners is None and scene_of(bundle.spec) and "location" in bundle.manifest["encoders"]["image"]["inputs"]:
             corners = scene_of(bundle.spec)
         location = None if corners is None else _checked_location(corners, bundle.spec)
         return bundle.encode_images([photo], location=location)[0], photo, args.image.name

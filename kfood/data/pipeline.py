@@ -310,6 +310,7 @@ def trajectory_batches(
             return features(examples, pictures)
 
         stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+        stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     else:
         if batch_size < 1:
             raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
@@ -319,9 +320,9 @@ def trajectory_batches(
             picture = tf.io.decode_png(example.pop(schema.IMAGES)[0], channels=3)
             return example, tf.ensure_shape(picture, [side, side, 3])
 
-        load = features
-        stream = tf.data.TFRecordDataset(dataset.files(split)).map(opened).batch(batch_size)
-    return _in_order(stream.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
+        stream = tf.data.TFRecordDataset(dataset.files(split)).map(opened, num_parallel_calls=tf.data.AUTOTUNE)
+        stream = stream.batch(batch_size).map(features)
+    return _in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
 def class_batches(
