@@ -319,7 +319,8 @@ class TrajectoryDataset(PreparedDataset):
 
     Attributes:
         points: of each trajectory.
-        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where they lie.
+        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where they lie, and whether pictures show
+            all of it.
         drawing: the fields of :class:`kfood.data.drawing.Style` by which training pictures are drawn.
     """
 

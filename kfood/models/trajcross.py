@@ -30,10 +30,11 @@ section D   :func:`modality_loss`, a minimax game in two phases
 
 What the paper leaves open, and how it is read here:
 
-- It states no size, rate, number of negatives or epochs: all are ours. Its words leave the place of layers open: beside
-  the one linear layer of Eq. 2 and 7 there is a hidden layer; Eq. 5 and 6 have a ReLU, Eq. 8 a linear layer, so that
-  both halves are equally wide; WCNN moves down a row at a time, has half of TextCNN's filters a height, and all of its
-  results are kept, for which row is half of the position. Eq. 7's left side is printed as V_locInfo; it is Eq. 9's
+- It states no size, rate, number of negatives or epochs, nor how the game's two losses are weighted: all are ours. The
+  players of the game take turns in each step.
+- Beside the one linear layer of Eq. 2 and 7 there is a hidden layer; Eq. 5 and 6 have a ReLU, Eq. 8 a linear layer, so
+  that both halves are equally wide. WCNN moves down a row at a time, has half of TextCNN's filters a height, and all of
+  its results are kept, for which row is half of the position. Eq. 7's left side is printed as V_locInfo; it is Eq. 9's
   P_i^e.
 - "We convert the trajectory sequence into an image" (Eq. 3) does not say at which scale. ``sketch_frame="line"``: it
   fills its picture, so that position and size are left to the other branch; ``"scene"``: it lies where it lies on the
