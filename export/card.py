@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from kfood.data.drawing import scene_of
 from kfood.export import precision, raw_inputs
 
 _SNIPPETS = """\
@@ -257,14 +258,17 @@ language perhaps, `known_words` is 0: the embedding says nothing, and the client
 follows its first 10,000 bytes is not read, nor lines after the first 500; the ONNX file, asked without `runtime.py`,
 reads them, and takes memory by lines times the longest."""
 
-_LOCATION = [0.0, 8.0, 8.0, 0.0]
-"""Left, top, right and bottom of a map picture, metres."""
-
 _RECIPE = {"title": "Soup", "ingredients": ["1 leek", "salt"], "instructions": ["Boil it."]}
+
+
+def _location(spec):
+    """Left, top, right and bottom of a map picture, metres: of the scene, or any window's."""
+    return [round(corner, 3) for corner in scene_of(spec) or (0.0, 8.0, 8.0, 0.0)]
 
 
 def _snippets(manifest):
     endpoints, decoders = manifest["endpoints"], manifest["decoders"]
+    corners = _location(manifest["spec"])
     runtime, tensorflow, keras, onnx = [], [], [], []
     for name, encoder in manifest["encoders"].items():
         inputs = ", ".join(f'"{key}": {key}' for key in encoder["inputs"])
@@ -278,11 +282,11 @@ def _snippets(manifest):
             f"(embeddings,) = session.run(None, {{{inputs}}})  # {tensors}\n"
         )
         if "raw" in encoder:
-            onnx.append(_raw_onnx(encoder["raw"]))
+            onnx.append(_raw_onnx(encoder["raw"], corners))
         if f"encode_{name}_bytes" in endpoints:
             placed = "location" in encoder["inputs"]  # left, top, right, bottom, metres
-            array = f", location=[{_LOCATION}]" if placed else ""
-            tensor = f", location=tf.constant([{_LOCATION}])" if placed else ""
+            array = f", location=[{corners}]" if placed else ""
+            tensor = f", location=tf.constant([{corners}])" if placed else ""
             runtime.append(f'photos = bundle.encode_photos(["photo.jpg"], encoder="{name}"{array})\n')
             tensorflow.append(
                 'photo = tf.constant([open("photo.jpg", "rb").read()])\n'
@@ -324,12 +328,12 @@ def _snippets(manifest):
     )
 
 
-def _raw_onnx(raw):
+def _raw_onnx(raw, corners):
     session = f'session = onnxruntime.InferenceSession("BUNDLE/{raw["file"]}")\n'
     if "location" in raw["inputs"]:
         return (
             f"{session}photo = np.zeros([1, 96, 96, 3], np.uint8)  # RGB, square\n"
-            f"location = np.array([{_LOCATION}], np.float32)  # left, top, right, bottom, metres\n"
+            f"location = np.array([{corners}], np.float32)  # left, top, right, bottom, metres\n"
             '(embeddings,) = session.run(None, {"image": photo, "location": location})\n'
         )
     if "image" in raw["inputs"]:
@@ -355,15 +359,16 @@ def _requests(manifest):
     """(REST requests for a shell, the lines of gRPC requests)."""
     rest, grpc = [], []
     url = f"http://localhost:8501/v1/models/{manifest['model']}:predict"
+    corners = _location(manifest["spec"])
     for name, endpoint in manifest["endpoints"].items():
         if name.endswith("_bytes"):
             placed = "location" in endpoint["inputs"]
-            location = f', "location": {_LOCATION}' if placed else ""
+            location = f', "location": {corners}' if placed else ""
             rest.append(
                 f"""(printf '{{"signature_name": "{name}", "instances": [{{"image": {{"b64": "'\n"""
                 f""" base64 < photo.jpg; printf '"}}{location}}}]}}') | tr -d '\\n' | curl -d @- {url}\n"""
             )
-            given = {"image": '[open("photo.jpg", "rb").read()]', **({"location": f"[{_LOCATION}]"} if placed else {})}
+            given = {"image": '[open("photo.jpg", "rb").read()]', **({"location": f"[{corners}]"} if placed else {})}
             grpc += _grpc(manifest["model"], name, given)
             grpc.append('readable = tf.make_ndarray(answer.outputs["readable"])  # 0: the photo was not read\n')
         if name.endswith("_lines"):

@@ -151,6 +151,7 @@ def turned(pixels: np.ndarray, mark: int) -> np.ndarray:
 
 def _source(photo):
     """(the photo in words, what Pillow opens)."""
+    source: Any
     if isinstance(photo, bytes):
         where, size, source = f"photo of {len(photo)} bytes", len(photo), io.BytesIO(photo)
     elif isinstance(photo, (str, os.PathLike)):

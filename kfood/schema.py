@@ -49,6 +49,9 @@ FIRST_TOKEN_ID = 2
 
 BACKGROUND_CLASS = 0
 
+FRAMES = ("window", "scene")
+"""What the picture of a trajectory shows; see :class:`TrajectorySpec`."""
+
 
 def resized_short_side(size: int) -> int:
     """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
@@ -170,6 +173,8 @@ class TrajectorySpec:
         centre_x: middle of the ground, metres.
         centre_y: likewise.
         extent: from the middle to the farthest side, metres; encoders divide by it.
+        frame: what pictures show: ``"window"``, surroundings of the line; ``"scene"``, all of the ground, see
+            :func:`kfood.data.drawing.scene_of`.
         geographic: whether metres were projected from latitudes and longitudes.
         origin_latitude: where such metres are 0, degrees.
         origin_longitude: likewise.
@@ -180,6 +185,7 @@ class TrajectorySpec:
     centre_x: float = 0.0
     centre_y: float = 0.0
     extent: float = 10.0
+    frame: Literal["window", "scene"] = "window"
     geographic: bool = False
     origin_latitude: float = 0.0
     origin_longitude: float = 0.0
@@ -189,6 +195,8 @@ class TrajectorySpec:
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
+        if self.frame not in FRAMES:
+            raise ValueError(f"frame: expected one of {list(FRAMES)}, received {self.frame!r}.")
         if not self.extent > 0:
             raise ValueError(f"extent: expected metres above 0, received {self.extent!r}.")
 

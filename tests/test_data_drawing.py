@@ -60,6 +60,32 @@ def test_windows_hold_the_line_at_random_places_and_scales(rng):
     assert still[2] - still[0] >= 3.75
 
 
+def test_a_scene_is_the_same_in_each_picture_and_holds_the_ground(rng):
+    """Corners around the ground with a border; the ink lies where the points do."""
+    ground = {"frame": "scene", "centre_x": 4.0, "centre_y": -2.0, "extent": 4.6, "geographic": False}
+    scene = drawing.scene_of(ground)
+    np.testing.assert_allclose(scene, [-1.0, 3.0, 9.0, -7.0])
+    assert drawing.scene_of({**ground, "frame": "window"}) is None
+    assert drawing.scene_of({"centre_x": 4.0, "centre_y": -2.0, "extent": 4.6}) is None  # prepared before there was one
+    style = Style(50, thickness=(2.0, 2.0), scene=scene)
+    for x, y in ((0.5, 2.5), (8.1, -6.3)):
+        pixels, location = drawing.picture(np.array([[x, y], [x + 0.2, y]]), style, rng)
+        np.testing.assert_array_equal(location, np.array(scene, np.float32))
+        rows, columns = np.nonzero(pixels[..., 0] < 255)
+        assert columns.mean() == pytest.approx((x + 0.1 + 1.0) * 5 - 0.5, abs=0.6)
+        assert rows.mean() == pytest.approx((3.0 - y) * 5 - 0.5, abs=0.6)
+
+
+def test_what_moves_off_the_scene_is_shifted_back():
+    """As little as need be, and not at all within."""
+    scene = (0.0, 10.0, 10.0, 0.0)  # a border of 0.4
+    line = np.array([[2.0, 3.0], [4.0, 3.5]])
+    np.testing.assert_array_equal(drawing.kept_inside(line, scene), line)
+    np.testing.assert_allclose(drawing.kept_inside(line - np.array([3.0, 0.0]), scene), line - [1.6, 0.0])
+    np.testing.assert_allclose(drawing.kept_inside(line + np.array([7.0, 8.0]), scene), line + np.array([5.6, 6.1]))
+    np.testing.assert_allclose(drawing.kept_inside(line - [0.0, 9.0], scene), line - [0.0, 2.6])
+
+
 def test_backgrounds_lie_behind_a_red_line(tmp_path, rng):
     path = tmp_path / "tile.jpg"
     Image.new("RGB", (90, 70), (20, 120, 40)).save(path)

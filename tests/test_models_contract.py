@@ -28,7 +28,6 @@ TRAJCROSS = (
     "filters=6",
     "hidden=64",  # a quarter of them sees the location: few enough might all be dead
     "sketch_size=16",
-    "octaves=2",
 )
 ON_TRAJCROSS = tuple(f"encoder.{setting}" for setting in TRAJCROSS)
 TINY = {
@@ -70,7 +69,7 @@ TINY = {
     "adamine": ENCODERS,
     "two_tower": ENCODERS,
     "trajcross": (*TRAJCROSS, "negatives=3"),
-    "trajectory_cca": ("octaves=2", "embedding_size=4"),
+    "trajectory_cca": ("embedding_size=4",),
     "moco": (*ON_TRAJCROSS, "queue=12"),
     "acmr": ON_TRAJCROSS,
     "corr_ae": ON_TRAJCROSS,

@@ -10,7 +10,7 @@ from PIL import Image
 from kfood import schema
 from kfood.data import pipeline
 from kfood.data.dataset import open_dataset
-from kfood.data.drawing import Movement
+from kfood.data.drawing import Movement, scene_of
 from kfood.export.runtime import Bundle
 from kfood.tools.main import main
 
@@ -21,7 +21,6 @@ TINY = (
     "filters=6",
     "hidden=16",
     "sketch_size=16",
-    "octaves=2",
     "spec.image_size=32",
     "training.batch_size=16",
     "training.epochs=2",
@@ -153,6 +152,91 @@ def test_search_by_track_and_by_picture(index, data, tmp_path, capsys):
     capsys.readouterr()
     assert main(["search", str(index), "--trajectory", str(track)]) != 0
     assert "on the ground that the model was trained on" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def scene(data, tmp_path_factory):
+    """The same walks as pictures of the whole scene: (dataset, index of a model trained on them)."""
+    folder = tmp_path_factory.mktemp("scene")
+    arguments = ["--split", "pedestrian", "--length", "8", "--test-share", "0.3", "--val-share", "0.2", "--size", "32"]
+    source = str(data.parent / "raw")
+    prepare = ["prepare", "ucy", "--source", source, "--out", str(folder / "data"), "--frame", "scene"]
+    assert main([*prepare, *arguments]) == 0
+    sets = [part for override in (*TINY, "training.epochs=1") for part in ("--set", override)]
+    train = ["train", "trajcross", "--data", str(folder / "data"), "--run", str(folder / "run"), "--variant", "scene"]
+    assert main([*train, *sets]) == 0
+    assert main(["export", str(folder / "run"), "--out", str(folder / "bundle")]) == 0
+    index = ["index", str(folder / "bundle"), "--data", str(folder / "data"), "--out", str(folder / "index")]
+    assert main(index) == 0
+    return folder
+
+
+def test_the_card_of_a_scene_shows_its_corners(scene):
+    spec = Bundle.open(scene / "bundle").spec
+    corners = [round(value, 3) for value in scene_of(spec)]
+    assert spec["frame"] == "scene"
+    assert f"location=[{corners}]" in (scene / "bundle" / "card.md").read_text()
+
+
+def test_pictures_of_the_scene_share_their_corners(scene, data):
+    dataset, windows = (open_dataset(path, "trajectories") for path in (scene / "data", data))
+    assert dataset.name == f"{windows.name}-scene"
+    spec = dataset.fit(schema.TrajectorySpec(32))
+    assert spec.frame == "scene"
+    assert windows.fit(schema.TrajectorySpec(32)).frame == "window"
+    corners = {tuple(one["location"]) for split in dataset.splits for one in dataset.trajectories(split)}
+    assert len(corners) == 1
+    left, top, right, bottom = corners.pop()
+    reach = spec.extent / 0.92
+    wanted = [spec.centre_x - reach, spec.centre_y + reach, spec.centre_x + reach, spec.centre_y - reach]
+    np.testing.assert_allclose([left, top, right, bottom], wanted, rtol=1e-5)
+    movement = Movement(turn=True, shift=8.0)
+    stream = pipeline.batches(dataset, "train", spec, 16, training=True, augmentation=movement)
+    for _, batch in zip(range(3), stream, strict=False):
+        points, image = batch["trajectory"].numpy(), batch["image"].numpy()
+        assert (np.abs(points - [spec.centre_x, spec.centre_y]).max(axis=(1, 2)) < reach).all()
+        np.testing.assert_allclose(batch["location"].numpy(), np.tile(wanted, (16, 1)), rtol=1e-5)
+        for row in range(16):  # moved, and drawn where it is then
+            rows, columns = np.nonzero(image[row, ..., 0] < 128)
+            middle = np.array(
+                [left + (columns.mean() + 0.5) / 32 * (right - left), top - (rows.mean() + 0.5) / 32 * 2 * reach]
+            )
+            assert (middle > points[row].min(axis=0) - 1.5).all()
+            assert (middle < points[row].max(axis=0) + 1.5).all()
+
+
+def test_a_model_of_the_scene_reads_no_windows(scene, data, run, tmp_path, capsys):
+    """Each data set with the model of its own kind of pictures, or a sentence."""
+    assert main(["evaluate", str(scene / "run"), "--data", str(scene / "data"), "--out", str(tmp_path / "own")]) == 0
+    for model, others in ((scene / "run", data), (run, scene / "data")):
+        capsys.readouterr()
+        assert main(["evaluate", str(model), "--data", str(others), "--out", str(tmp_path / "other")]) != 0
+        assert "which the model reads" in capsys.readouterr().err
+    index = ["index", str(scene / "bundle"), "--data", str(data), "--out", str(tmp_path / "index")]
+    assert main(index) != 0
+    assert "expected frame 'scene', which the model reads, received 'window'" in capsys.readouterr().err
+
+
+def test_search_by_a_picture_of_the_scene_needs_no_corners(scene, tmp_path, capsys):
+    example = next(iter(open_dataset(scene / "data", "trajectories").trajectories("test")))
+    picture = tmp_path / "map.png"
+    picture.write_bytes(example["picture"])
+    corners = [str(value) for value in example["location"]]
+    search = ["search", str(scene / "index"), "--image", str(picture), "--to", "photos"]
+    assert main(search) == 0
+    first = capsys.readouterr().out
+    assert "0.0000" in first  # the picture itself
+    assert main([*search, "--location", *corners]) == 0
+    assert capsys.readouterr().out == first
+    left, top, right, bottom = example["location"]
+    part = [str(value) for value in (left, top, (left + right) / 2, (top + bottom) / 2)]
+    assert main([*search, "--location", *part]) != 0
+    assert "expected a picture of the whole scene" in capsys.readouterr().err
+    track = tmp_path / "track.csv"
+    track.write_text("".join(f"{t},{x},{y}\n" for t, (x, y) in enumerate(example["trajectory"])))
+    out = tmp_path / "found.png"
+    assert main(["search", str(scene / "index"), "--trajectory", str(track), "--gallery-picture", str(out)]) == 0
+    assert out.stat().st_size > 1000
 
 
 def test_a_walk_in_degrees_is_prepared_in_metres(tmp_path):

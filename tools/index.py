@@ -173,17 +173,13 @@ def trajectory_items(dataset: "TrajectoryDataset", splits: list[str], bundle: "B
         bundle: says how many points it reads, and whether pictures' corners.
 
     Raises:
-        ValueError: the bundle reads trajectories of another number of points.
+        ValueError: the bundle reads trajectories of another number of points, or pictures of another kind.
     """
     from kfood import schema
     from kfood.export.runtime import decode_photo
     from kfood.search import Item
 
-    if bundle.spec["points"] != dataset.points:
-        raise ValueError(
-            f"{dataset.path}: expected trajectories of {bundle.spec['points']} points, which the model reads, "
-            f"received {dataset.points}."
-        )
+    dataset.check(schema.TrajectorySpec(**bundle.spec))
     placed = schema.LOCATION in bundle.manifest["encoders"]["image"]["inputs"]
     for split in splits:
         for example in dataset.trajectories(split):

@@ -159,7 +159,7 @@ class Labelled:
 
 @dataclasses.dataclass(frozen=True)
 class Ucy:
-    """Prepare trajectories with map pictures: windows of tracks, drawn at a random offset and scale.
+    """Prepare trajectories with map pictures: pieces of tracks, each drawn as a line.
 
     Reads text files of rows in metres (frame pedestrian x y, as UCY and ETH have them, ETH's obsmat.txt, time x y,
     x y, or columns that a first row names), or GeoJSON lines or GPX tracks in degrees.
@@ -185,13 +185,16 @@ class Ucy:
     """Side of the pictures, pixels."""
     thickness: tuple[float, float] = (1.0, 4.0)
     """Least and most thickness of the line, pixels."""
+    frame: Literal["window", "scene"] = "window"
+    """What a picture shows. window: the line's surroundings, at a random offset and scale; scene: all of the ground
+    that the tracks lie on, the same in each picture."""
     scale: tuple[float, float] = (1.25, 2.5)
-    """Least and most side of a picture, in longer sides of its trajectory's box."""
+    """Of windows: least and most side of a picture, in longer sides of its trajectory's box."""
     least_extent: float = 3.0
-    """A smaller box counts as this, metres."""
+    """Of windows: a smaller box counts as this, metres."""
     backgrounds: pathlib.Path | None = None
-    """Folder of JPEG map tiles or scene photos, to lie behind the lines. The waves of `small` take every dark pixel for
-    the line: with dark photos, train with `--variant no_waves`."""
+    """Folder of JPEG map tiles or scene photos, to lie behind the lines. The variant `waves` takes every dark pixel for
+    the line: it wants bright ones."""
     seed: int = 0
     """Of the split and the pictures."""
     overwrite: bool = False
@@ -476,10 +479,12 @@ def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
             "centre_x": float(centre[0]),
             "centre_y": float(centre[1]),
             "extent": max(float((high - low).max()) / 2, 1.0),
+            "frame": args.frame,
             "geographic": found.geographic,
             "origin_latitude": origin[1],
             "origin_longitude": origin[0],
         }
+        style = dataclasses.replace(style, scene=drawing.scene_of(ground))
 
         def records(split):
             number = SPLITS.index(split)
@@ -499,7 +504,7 @@ def _prepare_ucy(args: Ucy) -> "TrajectoryDataset":
 
         dataset = builder.write_trajectories(
             args.out,
-            f"{args.source.resolve().name}-{args.split}",
+            f"{args.source.resolve().name}-{args.split}" + (f"-{args.frame}" if args.frame != "window" else ""),
             {split: records(split) for split in SPLITS},
             recordings=found.recordings,
             points=args.length,

@@ -44,7 +44,8 @@ class Search:
     trajectory: pathlib.Path | None = None
     """Track to search by: .csv or .txt in metres, .gpx or .geojson in degrees; it is read at evenly spaced times."""
     location: tuple[float, float, float, float] | None = None
-    """Of a map picture given as --image: left, top, right, bottom, in metres."""
+    """Of a map picture given as --image: left, top, right, bottom, in metres; by default the whole scene's, for a model
+    of pictures of it."""
     top: int = 5
     """How many to find."""
     to: Literal["photos", "recipes", "trajectories"] | None = None
@@ -113,14 +114,17 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
     """The query's embedding, what to draw of it, and its name."""
     import numpy as np
 
-    from kfood.data.drawing import Style, picture
+    from kfood.data.drawing import Style, picture, scene_of
     from kfood.export.runtime import decode_photo
     from kfood.search import text_as_recipe
 
     if args.image:
         photo = decode_photo(args.image)
+        corners = args.location
         placed = "location" in bundle.manifest["encoders"]["image"]["inputs"]
-        if placed and args.location is None:
+        if placed and corners is None:
+            corners = scene_of(bundle.spec)
+        if placed and corners is None:
             raise ValueError(
                 "--image: expected --location LEFT TOP RIGHT BOTTOM too, the map picture's corners in metres, which "
                 "this model reads, received none."
@@ -129,11 +133,11 @@ def _query(args: Search, bundle: "Bundle") -> "tuple[np.ndarray, Any, str]":
             raise ValueError(
                 "--location: expected a model that reads where a picture lies, received one that does not."
             )
-        location = None if args.location is None else _checked_location(args.location, bundle.spec)
+        location = None if corners is None else _checked_location(corners, bundle.spec)
         return bundle.encode_images([photo], location=location)[0], photo, args.image.name
     if args.trajectory:
         points = read_trajectory(args.trajectory, bundle.spec)
-        style = Style(4 * bundle.spec["image_size"])
+        style = Style(4 * bundle.spec["image_size"], scene=scene_of(bundle.spec))
         shown = picture(points, style, np.random.default_rng(0))[0]
         return bundle.encode("trajectory", {"trajectory": points[None]})[0], shown, args.trajectory.name
     recipe = (
@@ -186,6 +190,8 @@ def _checked_location(corners: tuple[float, ...], spec: "Mapping[str, Any]") -> 
     """Left, top, right and bottom as a model reads them: float32 [1, 4], metres."""
     import numpy as np
 
+    from kfood.data.drawing import scene_of
+
     left, top, right, bottom = corners
     if not (np.isfinite(corners).all() and left < right and bottom < top):
         raise ValueError(
@@ -198,6 +204,12 @@ def _checked_location(corners: tuple[float, ...], spec: "Mapping[str, Any]") -> 
             raise ValueError(
                 f"--location: expected a window onto the ground that the model was trained on, x from {x - reach:.1f} "
                 f"to {x + reach:.1f} m and y from {y - reach:.1f} to {y + reach:.1f} m, received one beside it."
+            )
+        scene = scene_of(spec)
+        if scene is not None and np.abs(np.subtract(corners, scene)).max() > 0.01 * reach:
+            raise ValueError(
+                f"--location: expected a picture of the whole scene, {' '.join(f'{value:.2f}' for value in scene)}, as "
+                f"the model was trained on, received {' '.join(f'{value:.2f}' for value in corners)}; leave it out."
             )
     return np.array([corners], np.float32)
 

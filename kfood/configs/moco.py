@@ -21,4 +21,5 @@ def small() -> Experiment:
     return dataclasses.replace(chosen, model=MoCoConfig(encoder=chosen.model))
 
 
-VARIANTS: dict[str, dict] = {}
+VARIANTS: dict[str, dict] = {"pictures": {"pictures": True}}
+"""As TrajCross's comparison ran it: on pictures alone, the trajectory drawn first."""

@@ -43,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfood import schema
-from kfood.data.drawing import Style
+from kfood.data.drawing import Style, scene_of
 from kfood.data.names import printable
 
 if TYPE_CHECKING:
@@ -323,7 +323,8 @@ class TrajectoryDataset(PreparedDataset):
 
     Attributes:
         points: of each trajectory.
-        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where they lie.
+        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where they lie, and whether pictures show
+            all of it.
         drawing: the fields of :class:`kfood.data.drawing.Style` by which training pictures are drawn.
     """
 
@@ -343,11 +344,22 @@ class TrajectoryDataset(PreparedDataset):
             )
         return dataclasses.replace(spec, points=self.points, **self.ground)
 
+    def check(self, spec: schema.TrajectorySpec) -> None:
+        """Raises ValueError where trajectories or pictures are not what a model of this spec reads."""
+        own = self.fit(dataclasses.replace(spec, image_size=self.short_side))
+        for name in ("points", "image_size", "frame"):
+            if getattr(own, name) != getattr(spec, name):
+                raise ValueError(
+                    f"{self.path}: expected {name} {getattr(spec, name)!r}, which the model reads, received "
+                    f"{getattr(own, name)!r}: prepare the trajectories anew."
+                )
+
     @property
     def style(self) -> Style:
         """How pictures are drawn."""
         named: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in self.drawing.items()}
-        return Style(self.short_side, backgrounds=tuple(sorted((self.path / "backgrounds").glob("*.jpg"))), **named)
+        backgrounds = tuple(sorted((self.path / "backgrounds").glob("*.jpg")))
+        return Style(self.short_side, backgrounds=backgrounds, scene=scene_of(self.ground), **named)
 
     def trajectories(self, split: str) -> Iterator[dict[str, Any]]:
         """The examples of a split in disk order, as Python and NumPy values.

@@ -1,12 +1,18 @@
-"""Trajectories as pictures: an antialiased line of random thickness in a window at a random offset and scale.
+"""Trajectories as pictures: an antialiased line of random thickness.
 
-Drawn by Pillow at four times the size and averaged. The picture's corners are its location. The window is placed at
-random around the line: it says where the trajectory is only to within the window's play.
+Drawn by Pillow at four times the size and averaged. The picture's corners are its location. TrajCross's paper says only
+that "we convert each trajectory into an image" and that the thickness is random; what the picture shows is ours:
+
+- ``"window"``: a window around the line at a random offset and scale, which says where the trajectory is only to
+  within the window's play;
+- ``"scene"``: all of the ground, the same in each picture, so that the corners say nothing and the ink says all.
 """
 
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +32,7 @@ class Style:
         scale: least and most side of the window, in longer sides of the trajectory's box.
         least_extent: a smaller box counts as this, metres.
         backgrounds: pictures of which one, or a piece of one, lies behind each line; none: white.
+        scene: left, top, right and bottom in metres of what each picture shows; None: a window around its line.
     """
 
     image_size: int = 64
@@ -33,6 +40,7 @@ class Style:
     scale: tuple[float, float] = (1.25, 2.5)
     least_extent: float = 3.0
     backgrounds: tuple[pathlib.Path, ...] = ()
+    scene: tuple[float, float, float, float] | None = None
 
     def __post_init__(self):
         if not 0 < self.thickness[0] <= self.thickness[1]:
@@ -70,17 +78,52 @@ class Movement:
         return moved[::-1] if self.reverse and back else moved
 
 
-def place(points: NDArray, style: Style, random: np.random.Generator) -> NDArray[np.float32]:
-    """A window around a trajectory.
+def scene_of(ground: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """What a picture of all of the ground shows.
+
+    Args:
+        ground: the fields of :class:`kfood.schema.TrajectorySpec` that say where it lies.
+
+    Returns:
+        :attr:`Style.scene`: left, top, right and bottom in metres, a border around the ground; None where pictures show
+        windows.
+    """
+    if ground.get("frame", "window") == "window":
+        return None
+    x, y, reach = ground["centre_x"], ground["centre_y"], ground["extent"] / (1 - 2 * _BORDER)
+    return x - reach, y + reach, x + reach, y - reach
+
+
+def kept_inside(points: NDArray, scene: tuple[float, float, float, float]) -> NDArray:
+    """A trajectory shifted to where a scene's picture shows it; one too long for that is shifted to its upper right.
 
     Args:
         points: float [points, 2], metres.
-        style: its scale and least extent.
+        scene: see :attr:`Style.scene`.
+
+    Returns:
+        float [points, 2].
+    """
+    left, top, right, bottom = scene
+    border = _BORDER * (right - left)
+    lacking = np.maximum(np.array([left, bottom]) + border - points.min(axis=0), 0.0)
+    over = np.minimum(np.array([right, top]) - border - (points + lacking).max(axis=0), 0.0)
+    return points + lacking + over
+
+
+def place(points: NDArray, style: Style, random: np.random.Generator) -> NDArray[np.float32]:
+    """What the picture of a trajectory shows: the style's scene, or a window around the line.
+
+    Args:
+        points: float [points, 2], metres.
+        style: its scene, or else its scale and least extent.
         random: draws scale and offset.
 
     Returns:
-        float32 [4]: left, top, right, bottom in metres, top above bottom; all points lie inside.
+        float32 [4]: left, top, right, bottom in metres, top above bottom; in a window lie all points.
     """
+    if style.scene is not None:
+        return np.array(style.scene, np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
     side = max(float((high - low).max()), style.least_extent) * random.uniform(*style.scale)
     border = _BORDER * side
@@ -112,15 +155,16 @@ def draw(
     pen = ImageDraw.Draw(line)
     width = max(1, round(thickness * _SUPERSAMPLED))
     corners = list(zip(x.tolist(), y.tolist(), strict=True))
-    pen.line(corners, fill=255, width=width, joint="curve")
-    radius = width / 2
-    for u, v in (corners[0], corners[-1]):  # round ends; and what does not move is a dot
+    pen.line(corners, fill=255, width=width)
+    radius = (width - 1) / 2  # an ellipse holds the pixels of both its sides
+    for u, v in corners:  # round joints and ends; and what does not move is a dot
         pen.ellipse((u - radius, v - radius, u + radius, v + radius), fill=255)
-    ink = np.asarray(line.reduce(_SUPERSAMPLED), np.float32)[..., None] / 255.0
+    found = np.asarray(line.reduce(_SUPERSAMPLED))[..., None]
     if style.backgrounds:
+        ink = found.astype(np.float32) / 255.0
         ground = _ground(style.backgrounds[random.integers(len(style.backgrounds))], style.image_size, random)
         return np.rint((1.0 - ink) * ground + ink * np.array([255.0, 0.0, 0.0], np.float32)).astype(np.uint8)
-    return np.repeat(np.rint(255.0 * (1.0 - ink)).astype(np.uint8), 3, axis=-1)
+    return np.repeat(255 - found, 3, axis=-1)
 
 
 def picture(points: NDArray, style: Style, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray]:

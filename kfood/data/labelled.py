@@ -346,7 +346,7 @@ class _Member(tarfile.TarInfo):
             described or self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
         ) and self.size > _MOST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes, at most {_MOST_HEADER:,} are read")
-        return super()._proc_member(tarfile_)
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
 
 
 def _class_root(photos: list[pathlib.PurePosixPath], source: pathlib.Path) -> pathlib.PurePosixPath:

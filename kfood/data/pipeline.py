@@ -7,6 +7,7 @@ is a stream with ``first_epoch=n``.
 """
 
 import functools
+import zlib
 from typing import Any
 
 import numpy as np
@@ -267,16 +268,17 @@ def trajectory_batches(
         Dataset of dicts: ``id``, ``image``, ``location``, ``trajectory``, ``class_id``.
 
     Raises:
-        ValueError: if the split does not fill a training batch.
+        ValueError: if the spec does not fit the dataset, or the split does not fill a training batch.
     """
-    side = spec.image_size
+    dataset.check(spec)
+    side, points = spec.image_size, spec.points
 
-    def features(example: dict[str, tf.Tensor], picture: tf.Tensor) -> dict[str, tf.Tensor]:
+    def features(example: dict[str, tf.Tensor], pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
             schema.ID: example[schema.ID],
-            schema.IMAGE: tf.ensure_shape(tf.cast(picture, tf.float32), [side, side, 3]),
-            schema.LOCATION: tf.ensure_shape(example[schema.LOCATION], [4]),
-            schema.TRAJECTORY: tf.ensure_shape(example[schema.TRAJECTORY], [spec.points, 2]),
+            schema.IMAGE: tf.ensure_shape(tf.cast(pictures, tf.float32), [None, side, side, 3]),
+            schema.LOCATION: tf.ensure_shape(example[schema.LOCATION], [None, 4]),
+            schema.TRAJECTORY: tf.ensure_shape(example[schema.TRAJECTORY], [None, points, 2]),
             schema.CLASS_ID: tf.cast(example[schema.CLASS_ID], tf.int32),
         }
 
@@ -286,36 +288,45 @@ def trajectory_batches(
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = _shuffled(dataset.files(split), key).take(steps * batch_size)
-            return examples.map(lambda serialized: (serialized, key))
+            examples = _shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
+            return examples.batch(batch_size).map(lambda examples: (examples, index))
 
-        def drawn(points: Any, key: Any) -> tuple[Any, Any, Any]:
-            random = np.random.default_rng(key.astype(np.uint64))
-            moved = movement.move(points, random).astype(np.float32)
-            return moved, *drawing.picture(moved, style, random)
+        def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
+            """A batch of (trajectory moved, picture, location)."""
+            rows = []
+            for name, track in zip(names, tracks, strict=True):
+                # Keyed by the trajectory rather than by its place, so that order and pictures are drawn independently.
+                random = np.random.default_rng([seed, int(index), zlib.crc32(name)])
+                moved = movement.move(track, random)
+                if style.scene is not None:
+                    moved = drawing.kept_inside(moved, style.scene)
+                moved = moved.astype(np.float32)
+                rows.append((moved, *drawing.picture(moved, style, random)))
+            moved, pictures, locations = (np.stack(part) for part in zip(*rows, strict=True))
+            return moved, pictures, locations
 
-        def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = dataset.parse(serialized)
-            # Keyed by the trajectory rather than by its place, so that order and pictures are drawn independently.
-            key = tf.random.experimental.stateless_fold_in(key, tf.strings.to_hash_bucket_fast(example["id"], 2**62))
-            example[schema.TRAJECTORY], picture, example[schema.LOCATION] = tf.numpy_function(
-                drawn, [example[schema.TRAJECTORY], key], (tf.float32, tf.uint8, tf.float32)
+        def load(examples: dict[str, tf.Tensor], index: tf.Tensor) -> dict[str, tf.Tensor]:
+            examples[schema.TRAJECTORY], pictures, examples[schema.LOCATION] = tf.numpy_function(
+                drawn,
+                [examples[schema.ID], examples[schema.TRAJECTORY], index],
+                (tf.float32, tf.uint8, tf.float32),
             )
-            return features(example, picture)
+            return features(examples, pictures)
 
         stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+        stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     else:
         if batch_size < 1:
             raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
 
-        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
+        def opened(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             example = dataset.parse(serialized)
-            return features(example, tf.io.decode_png(example[schema.IMAGES][0], channels=3))
+            picture = tf.io.decode_png(example.pop(schema.IMAGES)[0], channels=3)
+            return example, tf.ensure_shape(picture, [side, side, 3])
 
-        stream = tf.data.TFRecordDataset(dataset.files(split))
-    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    stream = stream.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
-    return _in_order(stream)
+        stream = tf.data.TFRecordDataset(dataset.files(split)).map(opened, num_parallel_calls=tf.data.AUTOTUNE)
+        stream = stream.batch(batch_size).map(features)
+    return _in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
 def class_batches(

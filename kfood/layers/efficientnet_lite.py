@@ -129,6 +129,8 @@ def assign_released(network: keras.Model, released: Mapping[str, NDArray]) -> No
     """
     left = {name for name in released if not name.startswith("_fc.") and not name.endswith(".num_batches_tracked")}
     pending = []
+    parts: list[str]
+    axes: tuple[int, ...]
     for layer in network.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             parts, axes = ["weight"], (2, 3, 0, 1)

@@ -1,12 +1,7 @@
-"""Layers that read trajectories, and pictures whose place on the ground is known."""
-
-import math
+"""TrajCross's layers: they read trajectories, and pictures whose place on the ground is known."""
 
 import keras
 from keras import ops
-
-_LEAST_LENGTH = 1e-3
-_FINEST = 4
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -39,29 +34,35 @@ class Ground(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kfood")
 class Sketch(keras.layers.Layer):
-    """A trajectory drawn as a picture of its own: scaled to fill it, so that only the shape is left (Eq. 3's IMG).
+    """A trajectory drawn as a picture of its own (Eq. 3's IMG).
 
     A pixel's darkness is how far the line, ``thickness`` pixels wide, covers it, by the distance of its centre.
 
     Args:
         side: of the picture, pixels.
+        frame: what fills it, ``"line"``: the trajectory's own box, so that only the shape is left; ``"scene"``: the
+            whole ground, [-1, 1] in x and y.
         thickness: of the line, pixels.
-        least: a smaller box is not enlarged any further; in units of the input.
+        least: a smaller box of a line is not enlarged any further; in units of the input.
     """
 
-    def __init__(self, side, thickness=2.0, least=0.05, **kwargs):
+    def __init__(self, side, frame="line", thickness=2.0, least=0.05, **kwargs):
         super().__init__(**kwargs)
         self.side = side
+        self.frame = frame
         self.thickness = thickness
         self.least = least
 
     def call(self, points):
         """Float ``[batch, points, 2]``, y upwards → float ``[batch, side, side, 3]`` in [0, 255], black on white."""
-        low, high = ops.min(points, axis=1, keepdims=True), ops.max(points, axis=1, keepdims=True)
-        box = ops.maximum(ops.max(high - low, axis=-1, keepdims=True), self.least)
+        middle, box = 0.0, 2.0
+        if self.frame == "line":
+            low, high = ops.min(points, axis=1, keepdims=True), ops.max(points, axis=1, keepdims=True)
+            middle = (low + high) / 2.0
+            box = ops.maximum(ops.max(high - low, axis=-1, keepdims=True), self.least)
         border = self.thickness + 1.0
         scale = (self.side - 2.0 * border) / box
-        placed = (points - (low + high) / 2.0) * scale * ops.convert_to_tensor([1.0, -1.0], points.dtype)
+        placed = (points - middle) * scale * ops.convert_to_tensor([1.0, -1.0], points.dtype)
         placed = placed + self.side / 2.0
         centres = ops.arange(self.side, dtype=points.dtype) + 0.5
         # Segments on axis 1, rows on axis 2, columns on axis 3.
@@ -81,88 +82,8 @@ class Sketch(keras.layers.Layer):
 
     def get_config(self):
         """Arguments of the constructor."""
-        return super().get_config() | {"side": self.side, "thickness": self.thickness, "least": self.least}
-
-
-def waves(values, octaves):
-    """1, and sines and cosines of π, 2π, 4π, … times a coordinate, the finer ones smaller.
-
-    Args:
-        values: float ``[...]``, about [-1, 1].
-        octaves: how many.
-
-    Returns:
-        float ``[..., 1 + 2 · octaves]``.
-    """
-    found = [ops.ones_like(values)]
-    for octave in range(octaves):
-        angle = math.pi * 2.0**octave * values
-        found += [2.0 ** (-octave / 4) * ops.sin(angle), 2.0 ** (-octave / 4) * ops.cos(angle)]
-    return ops.stack(found, axis=-1)
-
-
-@keras.saving.register_keras_serializable("kfood")
-class LineMoments(keras.layers.Layer):
-    """Where a line lies: the mean along it of products of :func:`waves` of x and of y.
-
-    Args:
-        octaves: the finest wave is ``2 / 2^(octaves-1)`` long.
-    """
-
-    def __init__(self, octaves, **kwargs):
-        super().__init__(**kwargs)
-        self.octaves = octaves
-
-    def call(self, points):
-        """Float ``[batch, points, 2]`` of :class:`Ground` → float ``[batch, (1 + 2 · octaves)²]``; y's waves first."""
-        start, end = points[:, :-1], points[:, 1:]
-        weights = ops.sqrt(ops.sum(ops.square(end - start), axis=-1) + _LEAST_LENGTH**2)
-        weights = weights / ops.sum(weights, axis=1, keepdims=True) / _FINEST
-        between = ops.concatenate([start + (k + 0.5) / _FINEST * (end - start) for k in range(_FINEST)], axis=1)
-        weights = ops.tile(weights, (1, _FINEST))[..., None]
-        x, y = waves(between[..., 0], self.octaves), waves(between[..., 1], self.octaves)
-        moments = ops.matmul(ops.transpose(y, (0, 2, 1)), weights * x)
-        return ops.reshape(moments, (-1, (1 + 2 * self.octaves) ** 2))
-
-    def compute_output_shape(self, shape):
-        """``[batch, (1 + 2 · octaves)²]``."""
-        return (shape[0], (1 + 2 * self.octaves) ** 2)
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"octaves": self.octaves}
-
-
-@keras.saving.register_keras_serializable("kfood")
-class PictureMoments(keras.layers.Layer):
-    """The same of the dark pixels of a picture whose corners are known: kernels as wide as it, laid on the ground.
-
-    Args:
-        octaves: see :class:`LineMoments`.
-    """
-
-    def __init__(self, octaves, **kwargs):
-        super().__init__(**kwargs)
-        self.octaves = octaves
-
-    def call(self, pictures, location):
-        """Pictures float ``[batch, side, side, 3]`` in [0, 255], location float ``[batch, 4]`` of :class:`Ground`."""
-        ink = ops.mean(255.0 - pictures, axis=-1) + 1e-3
-        ink = ink / ops.sum(ink, axis=(1, 2), keepdims=True)
-        steps = (ops.arange(pictures.shape[1], dtype=location.dtype) + 0.5) / pictures.shape[1]
-        left, top, right, bottom = (location[:, k : k + 1] for k in range(4))
-        x = waves(left + steps[None] * (right - left), self.octaves)
-        y = waves(top + steps[None] * (bottom - top), self.octaves)
-        moments = ops.matmul(ops.transpose(y, (0, 2, 1)), ops.matmul(ink, x))
-        return ops.reshape(moments, (-1, (1 + 2 * self.octaves) ** 2))
-
-    def compute_output_shape(self, pictures_shape, location_shape):
-        """``[batch, (1 + 2 · octaves)²]``."""
-        return (pictures_shape[0], (1 + 2 * self.octaves) ** 2)
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"octaves": self.octaves}
+        own = {"side": self.side, "frame": self.frame, "thickness": self.thickness, "least": self.least}
+        return super().get_config() | own
 
 
 def text_cnn(sequence, heights, filters, name):
@@ -178,8 +99,7 @@ def text_cnn(sequence, heights, filters, name):
         float ``[batch, len(heights) · filters]``.
     """
     found = [
-        keras.layers.Conv1D(filters, height, padding="same", activation="relu", name=f"{name}_{height}")(sequence)
-        for height in heights
+        keras.layers.Conv1D(filters, height, activation="relu", name=f"{name}_{height}")(sequence) for height in heights
     ]
     return ops.concatenate([ops.max(one, axis=1) for one in found], axis=-1)
 
@@ -198,7 +118,7 @@ def wide_cnn(pictures, heights, filters, name):
     """
     side = pictures.shape[1]
     found = [
-        keras.layers.Conv2D(filters, (height, side), (2, 1), activation="relu", name=f"{name}_{height}")(pictures)
+        keras.layers.Conv2D(filters, (height, side), activation="relu", name=f"{name}_{height}")(pictures)
         for height in heights
     ]
     return ops.concatenate([keras.layers.Flatten()(one) for one in found], axis=-1)

@@ -180,6 +180,9 @@ class RetrievalModel(keras.Model):
     def end_epoch(self, epoch: int) -> None:
         """Called by ``fit`` after each epoch, before any callback: for what is solved rather than descended to."""
 
+    def end_step(self, features: Mapping[str, Any]) -> None:
+        """Called after a training step's moves with what :meth:`embed` gave: for what follows without a gradient."""
+
     # What follows from it
 
     def compute_losses(self, batch, training: bool = False) -> dict:
@@ -299,13 +302,14 @@ class RetrievalModel(keras.Model):
 
         def objectives(features):
             named = self.losses_of(main.name, features, batch, training=True)
-            return [self._scaled(phase, named) for phase in joint], named
+            return [self._scaled(phase, named) for phase in joint], (named, features)
 
-        moved, own, gradients = backend.gradients_after(
+        moved, (own, features), gradients = backend.gradients_after(
             lambda: self.embed(batch, training=True), play, objectives, [phase.variables for phase in joint]
         )
         for phase, gradient in zip(joint, gradients, strict=True):
             self.optimizers[phase.name].apply(gradient, phase.variables)
+        self.end_step(features)
         return self._log([*moved, own])
 
     def test_step(self, data):

@@ -366,8 +366,9 @@ class MCEN(RetrievalModel):
         }
 
         def divergence(one, other):
-            moments = [features[f"{name}_{moment}"] for name in (one, other) for moment in ("mean", "deviation")]
-            return alignment.gaussian_kl(*moments, dimensions=self.config.kl_dimensions)
+            mean, deviation = features[f"{one}_mean"], features[f"{one}_deviation"]
+            other_mean, other_deviation = features[f"{other}_mean"], features[f"{other}_deviation"]
+            return alignment.gaussian_kl(mean, deviation, other_mean, other_deviation, self.config.kl_dimensions)
 
         for name in self.latent_modalities:
             named[f"kl_{name}"] = divergence(f"{name}_posterior", f"{name}_prior")

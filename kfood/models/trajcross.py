@@ -28,21 +28,32 @@ Eq. 10, 11  :func:`noise_contrastive`
 section D   :func:`modality_loss`, a minimax game in two phases
 =========== ==========================================================================================
 
+What the paper leaves open, and how it is read here:
+
+- It states no size, rate, number of negatives or epochs, nor how the game's two losses are weighted: all are ours. The
+  players of the game take turns in each step.
+- Beside the one linear layer of Eq. 2 and 7 there is a hidden layer; Eq. 5 and 6 have a ReLU, Eq. 8 a linear layer, so
+  that both halves are equally wide. WCNN moves down a row at a time, has half of TextCNN's filters a height, and all of
+  its results are kept, for which row is half of the position. Eq. 7's left side is printed as V_locInfo; it is Eq. 9's
+  P_i^e.
+- "We convert the trajectory sequence into an image" (Eq. 3) does not say at which scale. ``sketch_frame="line"``: it
+  fills its picture, so that position and size are left to the other branch; ``"scene"``: it lies where it lies on the
+  ground.
+- Nor is it said what a picture shows. By default a window around the line, at a random offset and scale: then the
+  corners matter, as the paper says they must. Data prepared with ``--frame scene`` show all of the ground instead
+  (:mod:`kfood.data.drawing`): then the corners are the same for all, and ``noxy`` loses nothing.
+
 Departures:
 
 - Eq. 10 prints the ratio of dot products without an exponential, which can be negative: the softmax of Jozefowicz et
-  al. (its reference 10) is taken, in both directions, with a learned temperature on L2-normalised embeddings.
-- The paper leaves all sizes, rates, negatives and epochs open; they are ours.
-- ``octaves``: Eq. 7 leaves it to a fully connected layer to multiply the place in the picture by the picture's size on
-  the ground. With ``octaves > 0`` both position branches also receive products of waves over the ground, averaged
-  along the line (:class:`~kfood.layers.trajectory.LineMoments`) and over the picture's ink
-  (:class:`~kfood.layers.trajectory.PictureMoments`): the same numbers, whatever the window. 0: the paper's.
-- WCNN keeps every row's result, for which row is half of the position; it has half of TextCNN's filters a height.
-- Eq. 2 and 7 print one linear layer, here with a hidden layer beside it; Eq. 5 and 6 have a ReLU, Eq. 8 a linear layer,
-  so that both halves are equally wide. Eq. 7's left side is printed as V_locInfo; it is Eq. 9's P_i^e.
-- Eq. 10's sum over a batch is a mean, and ψ is drawn from the batch.
-- Pictures are drawn anew in each epoch; ``small`` also turns, mirrors, shifts, stretches and reverses the trajectories,
-  for 10,000 of them are few.
+  al. (its reference 10) is taken, in both directions, with a learned temperature on L2-normalised embeddings. Its sum
+  over a batch is a mean, and ψ is drawn from the batch.
+- The paper draws each picture once. Here pictures are drawn anew in each epoch; ``small`` also turns, mirrors, shifts,
+  stretches and reverses the trajectories, for 10,000 of them are few.
+- The paper trains on 10,000 trajectories and tests on 2,379; no cut of UCY univ gives these numbers. Windows of 20
+  points, 2 apart, are 12,359: 9,500 to train on, 500 to choose the epoch by, 2,359 to test on.
+- ``octaves`` (variant ``waves``), an extension of ours: both position branches also receive means of waves over the
+  ground (:mod:`kfood.layers.waves`). 0: none, as in the paper.
 """
 
 import dataclasses
@@ -53,6 +64,7 @@ from keras import ops
 
 from kfood import distances, schema
 from kfood.layers import trajectory as layers
+from kfood.layers import waves
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
@@ -74,6 +86,7 @@ class TrajCrossConfig:
         picture_heights: of WCNN's filters (Eq. 5).
         hidden: width of the fully connected layers.
         sketch_size: side of the picture that a trajectory's shape is drawn in, pixels (Eq. 3).
+        sketch_frame: what fills it: the trajectory (``"line"``), or all of the ground (``"scene"``).
         octaves: of the waves over the ground; 0: none, as in the paper.
         location: whether the image encoder receives the corners (Eq. 6); off in noxy.
         picture: whether it receives the picture; off in location_only, which shows what the corners give away.
@@ -96,6 +109,7 @@ class TrajCrossConfig:
     picture_heights: tuple[int, ...] = (3, 5)
     hidden: int = 512
     sketch_size: int = 64
+    sketch_frame: Literal["line", "scene"] = "line"
     octaves: int = 0
     location: bool = True
     picture: bool = True
@@ -109,7 +123,8 @@ class TrajCrossConfig:
     classifier_optimizer: OptimizerConfig = OptimizerConfig(1e-3)
 
     def __post_init__(self):
-        check_choices(self, {"trajectory_shape": ("picture", "sequence", "none")})
+        choices = {"trajectory_shape": ("picture", "sequence", "none"), "sketch_frame": ("line", "scene")}
+        check_choices(self, choices)
         if self.embedding_size % 2:
             raise ValueError(f"embedding_size: expected an even number, received {self.embedding_size}.")
         if self.negatives < 0:
@@ -124,7 +139,7 @@ def trajectory_position(points, size, config: TrajCrossConfig):
     embedded = keras.layers.Dense(config.point_size, name="trajectory_embed")(points)
     parts = [layers.text_cnn(embedded, config.heights, config.filters, "trajectory_cnn")]
     if config.octaves:
-        moments = layers.LineMoments(config.octaves, dtype="float32", name="line_moments")(points)
+        moments = waves.LineMoments(config.octaves, dtype="float32", name="line_moments")(points)
         parts.append(keras.layers.BatchNormalization(momentum=0.9, name="line_moments_norm")(moments))
     return _position_head(parts, size, config, "trajectory_position")
 
@@ -135,7 +150,7 @@ def trajectory_shape(points, size, config: TrajCrossConfig):
         embedded = keras.layers.Dense(config.point_size, name="sequence_embed")(points)
         features = layers.text_cnn(embedded, config.heights, config.filters, "sequence_cnn")
     else:
-        drawn = layers.Sketch(config.sketch_size, dtype="float32", name="sketch")(points)
+        drawn = layers.Sketch(config.sketch_size, config.sketch_frame, dtype="float32", name="sketch")(points)
         features = keras.layers.Flatten()(backbone(config.sketch_size, config.image_encoder)(drawn))
     return keras.layers.Dense(size, name="trajectory_shape")(features)
 
@@ -148,7 +163,7 @@ def image_position(image, location, size, config: TrajCrossConfig):
     if location is not None:
         parts.append(keras.layers.Dense(config.hidden // 4, activation="relu", name="location_embed")(location))  # 6
         if config.octaves:
-            moments = layers.PictureMoments(config.octaves, dtype="float32", name="picture_moments")(image, location)
+            moments = waves.PictureMoments(config.octaves, dtype="float32", name="picture_moments")(image, location)
             parts.append(keras.layers.BatchNormalization(momentum=0.9, name="picture_moments_norm")(moments))
     return _position_head(parts, size, config, "image_position")  # Eq. 7
 
@@ -170,15 +185,17 @@ def encoders_of(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[st
     """``"image"`` and ``"trajectory"`` → functional model: dict of features → float32 ``[batch, d]``, L2-normalised."""
     ground = layers.Ground((spec.centre_x, spec.centre_y), spec.extent, dtype="float32", name="ground")
     half = config.embedding_size // 2
+    if spec.points < max(config.heights):
+        raise ValueError(
+            f"heights: expected at most {spec.points}, the points of a trajectory, received {max(config.heights)}."
+        )
     given = symbolic_inputs(spec.trajectory_inputs())
     points = ground(given[schema.TRAJECTORY])
     if config.trajectory_shape == "none":
         trajectory = joined(trajectory_position(points, config.embedding_size, config), None)
     else:
         trajectory = joined(trajectory_position(points, half, config), trajectory_shape(points, half, config))
-    shown = symbolic_inputs(
-        {name: shape for name, shape in spec.image_inputs().items() if config.location or name == schema.IMAGE}
-    )
+    shown = shown_to(spec, config)
     location = ground(shown[schema.LOCATION]) if config.location else None
     seen = shown[schema.IMAGE] if config.picture else keras.layers.Rescaling(0.0, 255.0)(shown[schema.IMAGE])
     image = joined(image_position(seen, location, half, config), image_shape(seen, half, config))
@@ -186,6 +203,12 @@ def encoders_of(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[st
         "image": keras.Model(shown, image, name="image_encoder"),
         "trajectory": keras.Model(given, trajectory, name="trajectory_encoder"),
     }
+
+
+def shown_to(spec: schema.TrajectorySpec, config: TrajCrossConfig) -> dict[str, keras.KerasTensor]:
+    """The image encoder's inputs: the picture, and but for noxy its location."""
+    inputs = spec.image_inputs()
+    return symbolic_inputs({name: inputs[name] for name in inputs if config.location or name == schema.IMAGE})
 
 
 def _position_head(parts, size, config, name):
