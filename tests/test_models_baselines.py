@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import oracles
 import pytest
+import tensorflow as tf
 from keras import ops
 from test_models_contract import make
 
@@ -35,6 +36,21 @@ def test_class_triplets(rng):
         expected = oracles.adaptive_class_triplets(*side, labels, 0, 0.3)
         assert float(ranking.class_triplets(distances, labels, 0, 0.3)) == pytest.approx(expected, rel=1e-5)
     assert float(ranking.class_triplets(between, np.arange(7, dtype="int32"), 0, 0.3)) == 0.0  # no two of one class
+    background = np.array([0, 0, 0, 1, 1, 0, 2], "int32")  # whose items are neither alike nor different
+    expected = oracles.adaptive_class_triplets(anchors, gallery, background, 0, 0.3)
+    assert float(ranking.class_triplets(between, background, 0, 0.3)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_of_class_triplets(rng):
+    """By central differences of the distances, in float64."""
+    between, step = rng.normal(size=(2, 7, 7))
+    labels = np.array([1, 2, 0, 1, 1, 2, 3], "int32")
+    variable = tf.Variable(between)
+    with tf.GradientTape() as tape:
+        loss = ranking.class_triplets(variable, labels, 0, 0.3)
+    slope = tape.gradient(loss, variable).numpy()
+    ends = [float(ranking.class_triplets(between + sign * 1e-6 * step, labels, 0, 0.3)) for sign in (1, -1)]
+    assert np.sum(slope * step) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 
 
 def test_mismatched_pairs(rng):

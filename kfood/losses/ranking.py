@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kfood import miners
+from kfood.losses import listwise
 
 
 def hard_triplet(distances, positives, margin):
@@ -65,13 +66,13 @@ def class_triplets(distances, labels, background, margin):
         float scalar; 0 if there is no such triplet.
     """
     known = ops.not_equal(labels, background)
-    both = ops.logical_and(known[:, None], known[None, :])
-    alike = miners.matches(labels, labels)
-    itself = ops.eye(ops.shape(labels)[0], dtype="bool")
-    positives = ops.logical_and(ops.logical_and(both, alike), ops.logical_not(itself))
-    negatives = ops.logical_and(both, ops.logical_not(alike))
-    terms = ops.relu(distances[:, :, None] - distances[:, None, :] + margin)
-    return mean_of_active(ops.where(ops.logical_and(positives[:, :, None], negatives[:, None, :]), terms, 0.0))
+    negatives = ops.logical_and(known[None, :], ops.logical_not(miners.matches(labels, labels)))
+    negatives = ops.cast(negatives, distances.dtype)
+    # An item of no known class is given one of its own: it has no positives.
+    alone = ops.min(labels) - 1 - ops.arange(ops.shape(labels)[0], dtype=labels.dtype)
+    return listwise.mean_of_active_over_positives(
+        lambda rows, own: ops.relu(own - rows + margin) * negatives, distances, ops.where(known, labels, alone)
+    )
 
 
 def mean_of_active(terms):
