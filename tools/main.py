@@ -10,6 +10,7 @@ from kfood.data.names import printable
 COMMANDS = {
     "prepare": "raw files, or nothing → a prepared dataset",
     "train": "a prepared dataset → a trained run",
+    "models": "every model, what it is trained on, its paper and sizes",
     "describe": "a model's sizes as JSON",
     "evaluate": "a run and a dataset → report.json and report.html",
     "compare": "evaluated runs → one table, and charts",
