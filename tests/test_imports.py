@@ -15,6 +15,7 @@ ALLOWED = {
     "folders": set(),
     "photo_files": set(),
     "pickles": set(),
+    "saving": set(),
     "schema": set(),
     "settings": set(),
     "distances": set(),
