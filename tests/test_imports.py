@@ -22,7 +22,8 @@ ALLOWED = {
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema"},
     "data": {"data", "folders", "pickles", "schema"},
     "evaluation": {"data", "evaluation", "folders", "models", "schema"},
-    "training": {"data", "evaluation", "folders", "layers", "models", "schema"},
+    "frozen": {"data", "layers", "models", "schema"},
+    "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }

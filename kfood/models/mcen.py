@@ -92,7 +92,7 @@ from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recipe import PartDropout
 from kfood.layers.recurrent import HiddenStates, lengths, present, start
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, run, select
 
 MODALITIES = ("image", "recipe")
 
@@ -467,7 +467,7 @@ class MCEN(RetrievalModel):
 
     def embed(self, batch, training):
         """s, priors, posteriors and e of both modalities (section 3.4)."""
-        read = {name: tower(select(batch, tower), training=training) for name, tower in self.towers.items()}
+        read = {name: run(tower, batch, training) for name, tower in self.towers.items()}
         features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
         for name in MODALITIES:
             z = features[f"{name}_summary"]
