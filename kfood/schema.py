@@ -9,6 +9,7 @@ feature in a batch  dtype and shape                                          mea
 =================== ======================================================== ==========================================
 ``id``              string [batch]                                           of recipe or photo, for reports and search
 ``image``           float32 [batch, image_size, image_size, 3]               RGB in [0, 255]; encoders normalise
+``image_features``  float32 [batch, ...]                                     a frozen backbone's, in place of ``image``
 ``title``           int32 [batch, title_words]                               words, only if ``title_words > 0``
 ``ingredients``     int32 [batch, ingredients, ingredient_words]             words of each line, or one id per name
 ``instructions``    int32 [batch, instructions, instruction_words]           words of each sentence
@@ -26,6 +27,7 @@ from typing import Literal
 
 ID = "id"
 IMAGE = "image"
+IMAGE_FEATURES = "image_features"
 TITLE = "title"
 INGREDIENTS = "ingredients"
 INSTRUCTIONS = "instructions"

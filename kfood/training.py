@@ -25,6 +25,7 @@ import math
 import pathlib
 import sys
 import time
+import types
 from typing import Any, Literal
 
 import h5py
@@ -36,8 +37,10 @@ from kfood import folders, runs, schema
 from kfood.data import pipeline
 from kfood.data.dataset import LabelledDataset, PreparedDataset
 from kfood.data.drawing import Movement
+from kfood.data.features import Views
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding, metrics, retrieval
+from kfood.frozen import embedding_networks, photo_features
 from kfood.layers.image import RUN_WEIGHTS
 from kfood.models import MODELS
 from kfood.models.base import OptimizerConfig, RetrievalModel
@@ -51,7 +54,11 @@ class TrainingConfig:
         epochs: passes over the training split.
         batch_size: pairs, or photos, a step.
         seed: of initial weights, order, augmentation, dropout and noise.
-        freeze_image_epochs: epochs at the start during which the image backbone does not learn.
+        freeze_image_epochs: epochs at the start during which the image backbone does not learn; -1: all.
+        views: 0: photos pass the backbone in every epoch. Else, while it does not learn, it sees each training photo
+            once in this many views, the evaluation crop and varied ones, and epochs read what it made of them, which is
+            kept in the dataset's folder (:mod:`kfood.data.features`).
+        feature_gigabytes: that this may take on disk.
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
@@ -64,6 +71,8 @@ class TrainingConfig:
     batch_size: int = 64
     seed: int = 0
     freeze_image_epochs: int = 0
+    views: int = 0
+    feature_gigabytes: float = 20.0
     monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = False
@@ -77,9 +86,19 @@ class TrainingConfig:
         }.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
-        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": 0}.items():
+        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
+        if self.views and not self.freeze_image_epochs:
+            raise ValueError(
+                f"training.views: expected 0 without training.freeze_image_epochs, received {self.views}: what a "
+                "backbone makes of photos changes as it learns."
+            )
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Epochs during which the image backbone does not learn."""
+        return self.epochs if self.freeze_image_epochs < 0 else min(self.freeze_image_epochs, self.epochs)
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -132,19 +151,22 @@ class Validation(keras.callbacks.Callback):
 
     Args:
         batches: one pass over the validation split (dicts of features).
+        encoders: those that take these batches; by default the model's own.
 
     With two encoders, each item of one modality looks for its own of the other: the logs gain
     ``val_image_to_recipe_median_rank``, ``…_recall_at_1``, ``…_5``, ``…_10`` and the reverse. With one, each item looks
     for the others of its class: they gain the figures of :func:`kfood.evaluation.retrieval.retrieval_metrics` but NMI.
     """
 
-    def __init__(self, batches):
+    def __init__(self, batches, encoders=None):
         super().__init__()
         self.batches = batches
+        self.encoders = encoders
 
     def on_epoch_end(self, epoch, logs=None):
         """Embeds and ranks."""
-        found = embedding.embed_dataset(self.model, self.batches, keep=(schema.CLASS_ID,))
+        embedded = types.SimpleNamespace(encoders=self.encoders) if self.encoders else self.model
+        found = embedding.embed_dataset(embedded, self.batches, keep=(schema.CLASS_ID,))
         arrays, names = found.arrays, list(found.arrays)
         if len(names) == 1:
             labels = found.features[schema.CLASS_ID]
@@ -191,8 +213,8 @@ class Schedule(keras.callbacks.Callback):
         for phase in self.model.phases:
             factor = learning_rate_factor(phase.optimizer, epoch, self.config.epochs, self.progress.stale)
             self.model.optimizers[phase.name].learning_rate = phase.optimizer.learning_rate * factor
-        frozen = epoch < self.config.freeze_image_epochs
-        backbone = _backbone(self.model) if self.config.freeze_image_epochs else None
+        frozen = epoch < self.config.frozen_epochs
+        backbone = _backbone(self.model) if self.config.frozen_epochs else None
         if backbone is not None and backbone.trainable == frozen:
             backbone.trainable = not frozen
             self.model.make_train_function(force=True)
@@ -364,6 +386,8 @@ def train(
     config: TrainingConfig = experiment.training
     if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
         raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
+    if config.views and dataset.kind == "trajectories":
+        raise ValueError(f"training.views: expected 0 for trajectories, which are drawn anew, received {config.views}.")
     spec = dataset.fit(experiment.spec)
     pipeline.steps_per_epoch(dataset, "train", config.batch_size)  # says now what does not fit
     description = {
@@ -412,40 +436,61 @@ def _train(
     progress = Progress()
     if resume and (checkpoints / "last.weights.h5").is_file():
         progress = load_checkpoint(model, checkpoints / "last.weights.h5")
+    if progress.epoch >= config.epochs:
+        return progress
+
+    features = None
+    verbose = (1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose
+    if config.views and progress.epoch < config.frozen_epochs:
+        features = photo_features(
+            model,
+            dataset,
+            Views(config.views, config.augmentation),
+            most_gigabytes=config.feature_gigabytes,
+            quiet=not verbose,
+        )
+    runs.remove_reports(run)
     folders.write_whole({run / "config.json": json.dumps(description, indent=2) + "\n"})
     dataset.write_vocabulary(run)
     checkpoints.mkdir(exist_ok=True)
     for left in checkpoints.glob(".*.tmp"):  # by a process that was killed
         left.unlink()
     runs.cut_csv(run / "metrics.csv", progress.epoch)
-    if progress.epoch >= config.epochs:
-        return progress
-    runs.remove_reports(run)
+    if features is not None:
+        _fit(model, dataset, config, run, progress, until=config.frozen_epochs, verbose=verbose, features=features)
+    if progress.epoch < config.epochs:
+        _fit(model, dataset, config, run, progress, until=config.epochs, verbose=verbose)
+    return progress
 
+
+def _fit(model, dataset, config, run, progress, *, until, verbose, features=None):
+    """Trains up to an epoch, on photos or on their features."""
+    options = {} if features is None else {"features": features}
     batches = pipeline.batches(
         dataset,
         "train",
-        spec,
+        model.spec,
         config.batch_size,
         training=True,
         seed=config.seed,
         first_epoch=progress.epoch,
         augmentation=config.augmentation,
+        **options,
     )
-    validation = pipeline.batches(dataset, "val", spec, config.batch_size, training=False)
+    validation = pipeline.batches(dataset, "val", model.spec, config.batch_size, training=False, **options)
     try:
         model.fit(
             batches.map(lambda batch: {key: value for key, value in batch.items() if key != schema.ID}),
             steps_per_epoch=pipeline.steps_per_epoch(dataset, "train", config.batch_size),
             initial_epoch=progress.epoch,
-            epochs=config.epochs,
+            epochs=until,
             shuffle=False,
-            verbose=(1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose,
+            verbose=verbose,
             callbacks=[
                 StopOnNaN(),
                 Schedule(config, progress),
-                Validation(validation),
-                Checkpoints(checkpoints, config.monitor, progress),
+                Validation(validation, embedding_networks(model) if options else None),
+                Checkpoints(run / "checkpoints", config.monitor, progress),
                 keras.callbacks.CSVLogger(str(run / "metrics.csv"), append=True),
                 keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
             ],
@@ -455,4 +500,3 @@ def _train(
             f"{run}: a file could not be written ({error}); the run stands as of its last whole epoch: go on with "
             "--resume."
         ) from error
-    return progress

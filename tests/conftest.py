@@ -79,7 +79,11 @@ def kitchen(tmp_path_factory) -> pathlib.Path:
 
 
 TINY_RUN = (
+    "image_encoder.backbone=small",  # whatever the preset
+    "image_encoder.weights=",
     "image_encoder.widths=4,8",
+    "training.views=0",
+    "training.freeze_image_epochs=0",
     "recipe_encoder.word_size=6",
     "recipe_encoder.ingredient_units=4",
     "recipe_encoder.word_units=3",

@@ -25,8 +25,9 @@ ALLOWED = {
     "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema", "settings"},
     "data": {"data", "folders", "photo_files", "pickles", "schema"},
     "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
+    "frozen": {"data", "layers", "models", "schema"},
     "runs": {"folders", "models"},
-    "training": {"data", "evaluation", "folders", "layers", "models", "runs", "schema"},
+    "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
 }

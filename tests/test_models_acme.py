@@ -168,7 +168,7 @@ def test_experiments_by_name():
     assert not chosen.model.alignment
     for arguments, message in (
         (("acm",), "model: expected one of acme"),
-        (("acme", "tiny"), "preset: expected one of published, small"),
+        (("acme", "tiny"), "preset: expected one of published, small, pretrained"),
         (("acme", "small", "TL+XX"), r"variant: expected one of TL, TL\+HM"),
         (("acme", "small", "", ("marginn=1",)), "Unknown setting marginn; valid: image_encoder"),
         (("acme", "small", "", ("margin=wide",)), "Setting margin: expected float, received 'wide'"),

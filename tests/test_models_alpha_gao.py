@@ -250,7 +250,7 @@ def photos(tmp_path_factory):
 def _train(data, run, *arguments):
     overrides = [part for o in (*TINY, "spec.image_size=32") for part in ("--set", o)]
     common = ["--data", str(data), "--run", str(run), "--batch-size", "10"]
-    return main(["train", "alpha_gao", *common, *overrides, *arguments])
+    return main(["train", "alpha_gao", "--preset", "small", *common, *overrides, *arguments])
 
 
 @pytest.fixture(scope="module")

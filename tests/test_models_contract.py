@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kfood import backend, schema
-from kfood.configs import experiment
+from kfood.configs import PRESETS, experiment
 from kfood.models import MODELS
 from kfood.settings import from_dict
 from kfood.training import _random_states
@@ -262,7 +262,7 @@ def test_every_preset_and_variant_can_be_named(name):
     import importlib
 
     for variant in ("", *importlib.import_module(f"kfood.configs.{name}").VARIANTS):
-        for preset in ("published", "small"):
+        for preset in PRESETS if MODELS[name].data != "trajectories" else ("published", "small"):
             chosen = experiment(name, preset, variant)
             assert from_dict(type(chosen.model), {}) is not None
             assert isinstance(chosen.model, MODELS[name].load().config_class)

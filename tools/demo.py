@@ -42,7 +42,20 @@ def run(args: Demo) -> None:
         _command("prepare", "kitchen", "--out", data, "--pairs", str(args.pairs), "--seed", str(args.seed))
     epochs = () if args.epochs is None else ("--epochs", str(args.epochs))
     resume = ("--resume",) if (out / "run" / "config.json").is_file() else ()
-    _command("train", "acme", "--data", data, "--run", run_folder, "--seed", str(args.seed), *epochs, *resume)
+    _command(
+        "train",
+        "acme",
+        "--preset",
+        "small",
+        "--data",
+        data,
+        "--run",
+        run_folder,
+        "--seed",
+        str(args.seed),
+        *epochs,
+        *resume,
+    )
     _command("evaluate", run_folder, "--data", data, "--split", "test")
     if not (out / "bundle" / "kfood.json").is_file():
         _command("export", run_folder, "--out", bundle)

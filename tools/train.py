@@ -1,6 +1,7 @@
 """Train a model on a prepared dataset.
 
 Examples:
+    kfood train two_tower --data DATA --run RUN
     kfood train acme --data DATA --run RUN --preset small
     kfood train acme --data DATA --run RUN --preset small --variant TL+HM --epochs 30 --set margin=0.2
     kfood train acme --data DATA --run RUN --preset small --resume
@@ -26,8 +27,10 @@ class Train:
     """Prepared dataset, made by `kfood prepare`."""
     run: pathlib.Path
     """Folder to make: settings, checkpoints, metrics."""
-    preset: str = "small"
-    """`published`: the paper's sizes, for a GPU; `small`: for a CPU."""
+    preset: str = ""
+    """`published`: the paper's sizes, for a GPU; `small`: for a CPU, from scratch; `pretrained`: for a CPU, on the
+    features of a frozen ImageNet backbone. By default `pretrained` where the extra kfood[pretrained] is installed and
+    the model sees real photos, else `small`."""
     variant: str = ""
     """A row of the paper's ablation table, e.g. `TL+HM`; the full model by default."""
     epochs: int | None = None
@@ -53,13 +56,14 @@ def main(arguments: list[str]) -> None:
 
 def run(args: Train) -> None:
     """Trains, and says where the run is and how it did."""
-    from kfood.configs import experiment
+    from kfood.configs import default_preset, experiment
     from kfood.data.dataset import open_dataset
     from kfood.training import train
 
     named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
-    chosen = experiment(args.model, args.preset, args.variant, overrides)
+    preset = args.preset or default_preset(args.model)
+    chosen = experiment(args.model, preset, args.variant, overrides)
     dataset = open_dataset(args.data, MODELS[args.model].data)
     progress = train(args.model, chosen, dataset, args.run, variant=args.variant, resume=args.resume)
     print(

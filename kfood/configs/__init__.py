@@ -9,7 +9,8 @@ from kfood.layers.image import is_architecture
 from kfood.settings import replace
 from kfood.training import TrainingConfig
 
-PRESETS = ("published", "small")
+PRESETS = ("published", "small", "pretrained")
+"""Those of a model: ``pretrained`` only of those that see real photos."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ def experiment(name: str, preset: str = "published", variant: str = "", override
 
     Args:
         name: a model of :data:`kfood.models.MODELS`.
-        preset: ``"published"`` or ``"small"``.
+        preset: one of :data:`PRESETS`.
         variant: a row of the paper's table, e.g. ``"TL+HM"``; empty for the full model.
         overrides: ``"field=value"``; a path such as ``image_encoder.weights`` is of the model's config, one that
             begins with ``training.`` or ``spec.`` of the others.
@@ -47,9 +48,10 @@ def experiment(name: str, preset: str = "published", variant: str = "", override
 
     if name not in MODELS:
         raise ValueError(f"model: expected one of {', '.join(MODELS)}, received {name!r}.")
-    if preset not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, received {preset!r}.")
     module = importlib.import_module(f"kfood.configs.{name}")
+    presets = [known for known in PRESETS if hasattr(module, known)]
+    if preset not in presets:
+        raise ValueError(f"preset: expected one of {', '.join(presets)}, received {preset!r}.")
     chosen = getattr(module, preset)()
     if variant:
         if variant not in module.VARIANTS:
@@ -65,3 +67,22 @@ def experiment(name: str, preset: str = "published", variant: str = "", override
             path = f"model.{path}"
         chosen = replace(chosen, path, value)
     return chosen
+
+
+def default_preset(name: str) -> str:
+    """``"pretrained"`` where the model has it and its weights are installed (extra ``pretrained``), else ``"small"``.
+
+    Args:
+        name: a model of :data:`kfood.models.MODELS`.
+
+    Raises:
+        ValueError: an unknown model.
+    """
+    from kfood.layers import efficientnet_lite
+    from kfood.models import MODELS
+
+    if name not in MODELS:
+        raise ValueError(f"model: expected one of {', '.join(MODELS)}, received {name!r}.")
+    if not hasattr(importlib.import_module(f"kfood.configs.{name}"), "pretrained"):
+        return "small"
+    return "pretrained" if efficientnet_lite.is_installed("efficientnet_lite0") else "small"

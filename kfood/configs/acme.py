@@ -9,7 +9,7 @@ image → recipe MedR 1.0, R@1/5/10 51.8/80.2/87.5; recipe → image 1.0, 52.8/8
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, small_experiment
+from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
 from kfood.models.acme import ACMEConfig
 from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
@@ -41,6 +41,11 @@ def small() -> Experiment:
         noise_size=32,
         adversary_optimizer=OptimizerConfig(2e-4, beta_1=0.5),
     )
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small())
 
 
 _NONE = {"hard_mining": False, "alignment": False, "recipe_to_image": False, "image_to_recipe": False}

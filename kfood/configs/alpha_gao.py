@@ -13,7 +13,7 @@ import dataclasses
 
 from kfood import schema
 from kfood.configs import Experiment
-from kfood.configs.common import SMALL_IMAGE, SMALL_TRAINING
+from kfood.configs.common import SMALL_IMAGE, SMALL_TRAINING, pretrained_experiment
 from kfood.models.alpha_gao import AlphaGAOConfig
 from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
@@ -44,6 +44,11 @@ def small() -> Experiment:
         spec=schema.PhotoSpec(image_size=64, samples_per_class=2),
         training=dataclasses.replace(SMALL_TRAINING, epochs=6, batch_size=112, monitor="recall_at_1"),
     )
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small(), epochs=12)
 
 
 _ALONE = {"metric_weight": 1.0, "alpha": 0.0, "gao": ""}

@@ -5,7 +5,7 @@ Expected on Recipe1M, 1,000 pairs, with ImageNet and word2vec features (R2GAN's 
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC
+from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC, pretrained_experiment
 from kfood.data.images import Augmentation
 from kfood.models.baselines import CCAConfig
 from kfood.training import TrainingConfig
@@ -26,6 +26,11 @@ def small() -> Experiment:
         spec=SMALL_SPEC,
         training=_ONCE,
     )
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small(), epochs=1, views=1)
 
 
 VARIANTS: dict[str, dict] = {}

@@ -1,5 +1,6 @@
 """What the recipe models' presets share, so that their rows of a table differ in the method alone."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,25 @@ SMALL_TRAINING = TrainingConfig(
     augmentation=Augmentation(crop_area=(0.7, 1.0), crop_aspect=1.33, brightness=0.1, contrast=0.2, saturation=0.2),
 )
 """For a CPU, learning from scratch and from any text; ``SMALL_*`` belong together."""
+
+
+PRETRAINED_IMAGE = ImageEncoderConfig(backbone="efficientnet_lite0", weights="imagenet")
+"""The smallest backbone whose ImageNet weights an installed package holds (extra ``pretrained``)."""
+
+
+def pretrained_experiment(small: Experiment, **training: Any) -> Experiment:
+    """A ``small`` experiment on a frozen pretrained backbone, whose features are computed once.
+
+    Args:
+        small: whose image encoder is replaced.
+        **training: what else differs.
+    """
+    settings = {"epochs": 30, "freeze_image_epochs": -1, "views": 4} | training
+    return Experiment(
+        model=dataclasses.replace(small.model, image_encoder=PRETRAINED_IMAGE),
+        spec=dataclasses.replace(small.spec, image_size=224),
+        training=dataclasses.replace(small.training, **settings),
+    )
 
 
 def small_experiment(config_class: Callable[..., Any], **changes: Any) -> Experiment:

@@ -5,7 +5,7 @@ Expected of ``published`` on Recipe1M, 1,000 pairs (R2GAN's Table 1; not reprodu
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, small_experiment
+from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
 from kfood.models.baselines import JNEConfig
 from kfood.training import TrainingConfig
 
@@ -22,6 +22,11 @@ def published() -> Experiment:
 def small() -> Experiment:
     """For a CPU: learning from scratch and from any text."""
     return small_experiment(JNEConfig)
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small())
 
 
 VARIANTS: dict[str, dict] = {}

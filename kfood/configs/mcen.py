@@ -12,7 +12,7 @@ import dataclasses
 
 from kfood import schema
 from kfood.configs import Experiment
-from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING
+from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
 from kfood.data.images import Augmentation
 from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.models.base import OptimizerConfig
@@ -58,6 +58,11 @@ def small() -> Experiment:
         spec=SMALL_SPEC,
         training=dataclasses.replace(SMALL_TRAINING, epochs=20, monitor="recall_at_1"),
     )
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small())
 
 
 VARIANTS = {

@@ -9,7 +9,7 @@ image → recipe MedR 2.0, R@1/5/10 39.1/71.0/81.7; recipe → image 2.0, 40.6/7
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, small_experiment
+from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
 from kfood.models.base import OptimizerConfig
 from kfood.models.r2gan import R2GANConfig
 from kfood.training import TrainingConfig
@@ -39,6 +39,11 @@ def small() -> Experiment:
         discriminator_width=16,
         gan_optimizer=OptimizerConfig(5e-3, beta_1=0.5, schedule="cosine"),
     )
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small())
 
 
 VARIANTS = {

@@ -4,7 +4,7 @@ No paper trains it on Recipe1M in this form: ``published`` has the sizes of the 
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, small_experiment
+from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
 from kfood.models.baselines import TwoTowerConfig
 from kfood.training import TrainingConfig
 
@@ -21,6 +21,11 @@ def published() -> Experiment:
 def small() -> Experiment:
     """For a CPU: learning from scratch and from any text."""
     return small_experiment(TwoTowerConfig)
+
+
+def pretrained() -> Experiment:
+    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
+    return pretrained_experiment(small())
 
 
 VARIANTS: dict[str, dict] = {}

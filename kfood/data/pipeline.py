@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kfood import schema
 from kfood.data import drawing, images
 from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
+from kfood.data.features import PhotoFeatures
 from kfood.data.text import RecipeTokenizer
 
 SHUFFLE_BLOCK = 4096
@@ -67,6 +68,7 @@ def recipe_batches(
     seed: int = 0,
     first_epoch: int = 0,
     augmentation: images.Augmentation | None = None,
+    features: PhotoFeatures | None = None,
 ) -> tf.data.Dataset:
     """Stream batches of recipe–photo pairs.
 
@@ -81,10 +83,11 @@ def recipe_batches(
         seed: what the training stream's choices are drawn from.
         first_epoch: epoch with which the training stream begins.
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
+        features: what to read in place of photos, in a random view of those that there are, or in evaluation's.
 
     Returns:
-        Dataset of dicts with the names, dtypes and shapes of :mod:`kfood.schema`: ``id``, ``image``, the spec's
-        recipe inputs, ``ingredient_ids``, ``class_id``.
+        Dataset of dicts with the names, dtypes and shapes of :mod:`kfood.schema`: ``id``, ``image`` or the outputs of
+        ``features``, the spec's recipe inputs, ``ingredient_ids``, ``class_id``.
 
     Raises:
         ValueError: if the spec does not fit the dataset, or the split does not fill a training batch.
@@ -96,6 +99,7 @@ def recipe_batches(
         )
     tokenizer = RecipeTokenizer(spec, dataset.words, dataset.ingredients)
     files = dataset.files(split)
+    source = _Photos(spec, augmentation) if features is None else _Features(features, split)
 
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
@@ -109,13 +113,11 @@ def recipe_batches(
             example = dataset.parse(serialized)
             # Keyed by the recipe rather than by its place, so that order and pictures are drawn independently.
             key = tf.random.experimental.stateless_fold_in(key, tf.strings.to_hash_bucket_fast(example["id"], 2**62))
-            photos = example[schema.IMAGES]
             draw = tf.random.stateless_uniform([], key, alg="philox")
-            count = tf.shape(photos)[0]
-            photo = photos[tf.minimum(tf.cast(draw * tf.cast(count, tf.float32), tf.int32), count - 1)]
+            count = tf.shape(example[schema.IMAGES])[0]
+            photo = tf.minimum(tf.cast(draw * tf.cast(count, tf.float32), tf.int32), count - 1)
             key = tf.random.experimental.stateless_fold_in(key, 1)
-            picture = images.training_transform(images.decode_image(photo), spec.image_size, key, augmentation)
-            return _features(example, picture, spec)
+            return _features(example, spec) | source.item(example, photo, key)
 
         stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
     else:
@@ -124,8 +126,7 @@ def recipe_batches(
 
         def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
             example = dataset.parse(serialized)
-            photo = images.decode_image(example[schema.IMAGES][0])
-            return _features(example, images.evaluation_transform(photo, spec.image_size), spec)
+            return _features(example, spec) | source.item(example)
 
         stream = tf.data.TFRecordDataset(files)
 
@@ -141,7 +142,7 @@ def recipe_batches(
             tokens[schema.INSTRUCTION_VECTORS] = batch[schema.INSTRUCTION_VECTORS]
         return {
             schema.ID: batch[schema.ID],
-            schema.IMAGE: batch[schema.IMAGE],
+            **source.batch(batch),
             **{name: tokens[name] for name in spec.recipe_inputs()},
             schema.INGREDIENT_IDS: tokenizer.ingredient_ids(names),
             schema.CLASS_ID: batch[schema.CLASS_ID],
@@ -164,6 +165,7 @@ def photo_batches(
     seed: int = 0,
     first_epoch: int = 0,
     augmentation: images.Augmentation | None = None,
+    features: PhotoFeatures | None = None,
 ) -> tf.data.Dataset:
     """Stream batches of labelled photos.
 
@@ -179,21 +181,27 @@ def photo_batches(
         seed: what the training stream's choices are drawn from.
         first_epoch: epoch with which the training stream begins.
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
+        features: as of :func:`recipe_batches`.
 
     Returns:
-        Dataset of dicts: ``id``, ``image``, ``class_id``.
+        Dataset of dicts: ``id``, ``image`` or the outputs of ``features``, ``class_id``.
 
     Raises:
         ValueError: if the split has too few photos or classes for a training batch.
     """
 
-    def features(serialized: tf.Tensor, transform: Any) -> dict[str, tf.Tensor]:
+    source = _Photos(spec, augmentation) if features is None else _Features(features, split)
+
+    def item(serialized: tf.Tensor, key: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         example = dataset.parse(serialized)
         return {
             schema.ID: example[schema.ID],
-            schema.IMAGE: transform(images.decode_image(example[schema.IMAGES][0])),
+            **source.item(example, 0, key),
             schema.CLASS_ID: tf.cast(example[schema.CLASS_ID], tf.int32),
         }
+
+    def read_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {name: batch[name] for name in (schema.ID, schema.CLASS_ID)} | source.batch(batch)
 
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
@@ -220,10 +228,7 @@ def photo_batches(
 
         def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
             # Keyed by place: in an epoch of a small class a photo comes more than once.
-            key = tf.random.experimental.stateless_fold_in(key, place)
-            return features(
-                read(row), lambda photo: images.training_transform(photo, spec.image_size, key, augmentation)
-            )
+            return item(read(row), tf.random.experimental.stateless_fold_in(key, place))
 
         stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
     else:
@@ -231,11 +236,12 @@ def photo_batches(
             raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
 
         def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
-            return features(serialized, lambda photo: images.evaluation_transform(photo, spec.image_size))
+            return item(serialized)
 
         stream = tf.data.TFRecordDataset(dataset.files(split))
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    stream = stream.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+    stream = stream.batch(batch_size, drop_remainder=training)
+    stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return _in_order(stream)
 
 
@@ -388,6 +394,34 @@ def class_batches(
     return np.concatenate(rows).astype(np.int64)
 
 
+class _Photos:
+    """An item's photo as a picture, decoded and cut: varied with a key, evaluation's crop without one."""
+
+    def __init__(self, spec: Any, augmentation: images.Augmentation | None):
+        self.side = spec.image_size
+        self.augmentation = augmentation
+
+    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
+        photo = images.decode_image(example[schema.IMAGES][number])
+        if key is None:
+            return {schema.IMAGE: images.evaluation_transform(photo, self.side)}
+        return {schema.IMAGE: images.training_transform(photo, self.side, key, self.augmentation)}
+
+    def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {schema.IMAGE: batch[schema.IMAGE]}
+
+
+class _Features:
+    """What was computed of an item's photo: of a view drawn by the key, of evaluation's without one."""
+
+    def __init__(self, features: PhotoFeatures, split: str):
+        self.place = features.places(split)
+        self.batch = features.read(split)
+
+    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
+        return self.place(example[schema.ID], number, key)
+
+
 def _in_order(stream: tf.data.Dataset) -> tf.data.Dataset:
     """The same stream, its parallel parts never overtaking each other."""
     options = tf.data.Options()
@@ -395,11 +429,10 @@ def _in_order(stream: tf.data.Dataset) -> tf.data.Dataset:
     return stream.with_options(options)
 
 
-def _features(example: dict[str, tf.Tensor], picture: tf.Tensor, spec: schema.RecipeSpec) -> dict[str, tf.Tensor]:
-    """What of an example goes into a batch, texts still strings."""
+def _features(example: dict[str, tf.Tensor], spec: schema.RecipeSpec) -> dict[str, tf.Tensor]:
+    """What of an example goes into a batch, but for photos; texts still strings."""
     names = [schema.ID, schema.TITLE, schema.INGREDIENTS, schema.INGREDIENT_NAMES, schema.INSTRUCTIONS]
     features = {name: example[name] for name in names}
-    features[schema.IMAGE] = picture
     features[schema.CLASS_ID] = tf.cast(example[schema.CLASS_ID], tf.int32)
     if spec.instruction_vectors:
         vectors = example[schema.INSTRUCTION_VECTORS][: spec.instructions]

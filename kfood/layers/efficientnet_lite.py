@@ -98,6 +98,15 @@ def _normalised(x, name, active=True):
     return keras.layers.ReLU(6.0, name=f"{name}_relu6")(x) if active else x
 
 
+def is_installed(name: str) -> bool:
+    """Whether the package with the weights of a name of :data:`SIZES` is installed."""
+    try:
+        released_file(name)
+    except ValueError:
+        return False
+    return True
+
+
 def released_file(name: str) -> pathlib.Path:
     """Where the installed package has the weights of a name of :data:`SIZES`.
 

@@ -71,7 +71,7 @@ from kfood.layers.outputs import UnitLength
 from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, select
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,10 +384,15 @@ class ACME(RetrievalModel):
         self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
         self.build()
 
+    @property
+    def picture_side(self):
+        """Of the photos that R2I's discriminator sees."""
+        return self.config.picture_size if self.config.recipe_to_image else 0
+
     def embed(self, batch, training):
         """V_m, R_m, V, R, and with R2I the generated picture, its condition, and the real one (section 3.1)."""
-        image_hidden = self.image_tower(select(batch, self.image_tower), training=training)
-        recipe_hidden = self.recipe_tower(select(batch, self.recipe_tower), training=training)
+        image_hidden = run(self.image_tower, batch, training)
+        recipe_hidden = run(self.recipe_tower, batch, training)
         features = {
             "image_hidden": image_hidden,
             "recipe_hidden": recipe_hidden,

@@ -76,7 +76,7 @@ from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
 from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, run
 
 RELEASED_MIXTURE = (0.1, 0.9)
 """Weights of the class token's and the patches' embedding at test in the released code."""
@@ -183,7 +183,7 @@ class AlphaGAO(RetrievalModel):
 
     def embed(self, batch, training):
         """``embedding``, L2-normalised, for L_d, and ``classified``, what L_c reads."""
-        return self.network({schema.IMAGE: batch[schema.IMAGE]}, training=training)
+        return run(self.network, batch, training)
 
     def losses_of(self, phase, features, batch, training):
         """``metric`` and ``classification``, those that have a weight."""

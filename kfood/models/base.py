@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kfood import backend, distances, schema
+from kfood.layers.features import rest
 from kfood.settings import from_dict
 
 
@@ -164,6 +165,11 @@ class RetrievalModel(keras.Model):
         """Width of an embedding."""
         return int(next(iter(self.encoders.values())).output_shape[-1])
 
+    @property
+    def picture_side(self) -> int:
+        """Side of the photos that losses look at beside the encoders', pixels; 0: they look at none."""
+        return 0
+
     # What a paper's file answers
 
     def embed(self, batch: Mapping[str, Any], training: bool) -> dict[str, Any]:
@@ -198,10 +204,11 @@ class RetrievalModel(keras.Model):
 
         Encoders whose features are missing are left out, so that either modality can be embedded alone.
         """
+        networks = {name: reading(inputs, encoder) for name, encoder in self.encoders.items()}
         return {
-            name: encoder(select(inputs, encoder), training=training)
-            for name, encoder in self.encoders.items()
-            if all(feature in inputs for feature in encoder.input)
+            name: network(select(inputs, network), training=training)
+            for name, network in networks.items()
+            if all(feature in inputs for feature in network.input)
         }
 
     def compile(
@@ -359,6 +366,19 @@ class _Epochs(keras.callbacks.Callback):
 
 def _weighted(named, phase):
     return sum((weight * ops.cast(named[name], "float32") for name, weight in phase.weights.items()), start=0.0)
+
+
+def reading(batch: Mapping[str, Any], network: keras.Model) -> keras.Model:
+    """A network, or what follows its backbone where the batch holds the backbone's features of the photos."""
+    if schema.IMAGE in network.input and schema.IMAGE_FEATURES in batch:
+        return rest(network)
+    return network
+
+
+def run(network: keras.Model, batch: Mapping[str, Any], training: bool) -> Any:
+    """What a network makes of the features of a batch that it takes; see :func:`reading`."""
+    network = reading(batch, network)
+    return network(select(batch, network), training=training)
 
 
 def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from kfood.layers.outputs import UnitLength
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,9 +362,7 @@ class CCA(RetrievalModel):
     def train_step(self, data):
         """Adds the batch's features to the moments."""
         batch = batch_of(data)
-        self.moments(
-            *(self.features[side](select(batch, self.features[side]), training=False) for side in self.features)
-        )
+        self.moments(*(run(network, batch, training=False) for network in self.features.values()))
         return self.test_step(data)
 
     def end_epoch(self, epoch):

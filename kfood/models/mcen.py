@@ -100,7 +100,7 @@ from kfood.layers.attention_towers import AttentionEncoderConfig, finished, imag
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.outputs import UnitLength
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, run, select
 
 MODALITIES = ("image", "recipe")
 
@@ -341,7 +341,7 @@ class MCEN(RetrievalModel):
 
     def embed(self, batch, training):
         """s, priors, posteriors and e of both modalities (section 3.4)."""
-        read = {name: tower(select(batch, tower), training=training) for name, tower in self.towers.items()}
+        read = {name: run(tower, batch, training) for name, tower in self.towers.items()}
         features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
         for name in MODALITIES:
             z = features[f"{name}_summary"]

@@ -316,6 +316,11 @@ class R2GAN(RetrievalModel):
         self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))  # Eq. 8
         self.build()
 
+    @property
+    def picture_side(self):
+        """Of the photos that the discriminators see."""
+        return self.config.picture_size if self.config.adversarial else 0
+
     def embed(self, batch, training):
         """E_V, E_R, and the pictures that G makes of them and of the negatives (section 3.2)."""
         features = self(batch, training=training)
