@@ -63,7 +63,9 @@ def test_equations_15_and_16(rng):
     single = [np.asarray(x, "float32") for x in moments]
     got = float(alignment.gaussian_kl(*single))  # two rows of three dimensions
     assert got == pytest.approx(3 * oracles.gaussian_kl(*moments), rel=1e-4)
-    assert float(alignment.gaussian_kl(*single, "mean")) == pytest.approx(oracles.gaussian_kl(*moments), rel=1e-4)
+    assert float(alignment.gaussian_kl(*single, dimensions="mean")) == pytest.approx(
+        oracles.gaussian_kl(*moments), rel=1e-4
+    )
     assert got != pytest.approx(3 * oracles.gaussian_kl(*moments[2:], *moments[:2]), rel=0.01)  # not symmetric
     same = [np.asarray(x, "float32") for x in moments[:2]] * 2
     assert float(alignment.gaussian_kl(*same)) == pytest.approx(0.0, abs=1e-6)
@@ -77,7 +79,8 @@ def test_kl_and_consistency_are_of_the_posteriors_and_priors(tiny_spec, tiny_bat
         named = model.losses_of("encoders", features, tiny_batch, training=False)
 
         def moments(name, features=features):
-            return [np.asarray(features[f"{name}_{moment}"]) for moment in ("mean", "deviation")]
+            # In float64: the oracle's grid may be far finer than its mean in float32.
+            return [np.asarray(features[f"{name}_{moment}"], "float64") for moment in ("mean", "deviation")]
 
         for loss, one, other in (
             ("kl_image", "image_posterior", "image_prior"),
