@@ -3,7 +3,9 @@
 import collections
 import io
 import json
+import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -129,6 +131,50 @@ def test_an_archive_gives_what_the_folder_gives(source, dataset, tmp_path, compr
         records = list(photos.records(split))
         assert {record.id: record.class_id for record in records} == everything(dataset, split)
     assert set(photos.dropped.by_reason) == {"no picture by its name", "unreadable photo", "twice in the archive"}
+
+
+def add(tar, name, content, **fields):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    for field, value in fields.items():
+        setattr(member, field, value)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_large_member_of_an_archive_stays_unread(tmp_path, monkeypatch):
+    """And so does a large file that is no photo by its name."""
+    archive, most = tmp_path / "set.tar.gz", 30_000_000  # tarfile decompresses some 10 MB of zeros at once
+    monkeypatch.setattr(labelled, "MAX_BYTES", 40_000_000)
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for class_id, name in enumerate("ab"):
+            add(tar, f"images/{name}/0.jpg", photo(class_id, 0))
+        add(tar, "images/a/bomb.jpg", bytes(labelled.MAX_BYTES + 1))
+        add(tar, "images/bomb.txt", bytes(labelled.MAX_BYTES))
+    tracemalloc.start()
+    source = labelled.Files(archive)
+    assert [name for name, content in source.read(lambda name: True) if content] == ["a/0.jpg", "b/0.jpg"]
+    assert tracemalloc.get_traced_memory()[1] < most
+    tracemalloc.stop()
+    assert source.dropped.by_reason["file too large"] == {"count": 1, "first": ["images/a/bomb.jpg"]}
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_does_not_describe_a_member_at_any_length(tmp_path, kind):
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        add(tar, "images/a/0.jpg", photo(0, 0))
+        add(tar, "long", b"x" * 1_000_001, type=kind)
+    with pytest.raises(ValueError, match=r"set\.tar: expected .* archive \(a header of 1,000,001 bytes"):
+        labelled.Files(tmp_path / "set.tar")
+
+
+def test_a_pipe_in_a_class_folder_is_not_waited_for(tmp_path):
+    for class_id, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_bytes(photo(class_id, 0))
+    os.mkfifo(tmp_path / "b" / "1.jpg")
+    photos = labelled.LabelledPhotos(labelled.Files(tmp_path), train_classes=1)
+    assert [record.id for record in photos.records("test")] == ["b/0.jpg"]
+    assert photos.dropped.by_reason == {"no file": {"count": 1, "first": ["b/1.jpg"]}}
 
 
 def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, capsys):

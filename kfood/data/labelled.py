@@ -149,8 +149,8 @@ class Files:
             with tarfile.open(self.source, "r|*", tarinfo=_Member) as archive:
                 for member in archive:
                     if member.isfile():
-                        path = pathlib.PurePosixPath(member.name)
-                        yield path, member.size, functools.partial(_content, archive, member)
+                        below = pathlib.PurePosixPath(member.name)
+                        yield below, member.size, functools.partial(_content, archive, member)
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{self.source}: expected a folder or a whole tar archive ({error}).") from error
 
@@ -322,7 +322,7 @@ class _Member(tarfile.TarInfo):
             described or self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
         ) and self.size > _MOST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes, at most {_MOST_HEADER:,} are read")
-        return super()._proc_member(tarfile_)
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
 
 
 def _class_root(photos: list[pathlib.PurePosixPath], source: pathlib.Path) -> pathlib.PurePosixPath:
