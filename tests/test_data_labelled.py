@@ -119,7 +119,7 @@ def test_labels_lie_in_disk_order(dataset):
         assert dataset.photo(split, 3) == photo(CLASSES.index(class_name), int(file.removesuffix(".jpg")))
 
 
-@pytest.mark.parametrize("compression", ["", "gz"])
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
 def test_an_archive_gives_what_the_folder_gives(source, dataset, tmp_path, compression):
     archive = tmp_path / "set.tar"
     with tarfile.open(archive, f"w:{compression}") as tar:
@@ -143,7 +143,7 @@ def add(tar, name, content, **fields):
 
 def test_a_large_member_of_an_archive_stays_unread(tmp_path, monkeypatch):
     """And so does a large file that is no photo by its name."""
-    archive, most = tmp_path / "set.tar.gz", 30_000_000  # tarfile decompresses some 10 MB of zeros at once
+    archive, most = tmp_path / "set.tar.gz", 4_000_000
     monkeypatch.setattr(labelled, "MAX_BYTES", 40_000_000)
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         for class_id, name in enumerate("ab"):
