@@ -16,8 +16,8 @@ export async function decodePhoto(photo) {
   const refuse = (expected, received) => {
     throw new Error(`${what}: expected ${expected}, received ${received}.`);
   };
-  const size = typeof photo === "string" ? (await stat(photo).catch(() => refuse("a photo", "no such file"))).size
-    : photo.length;
+  const missing = () => refuse("a photo", "no such file");
+  const size = typeof photo === "string" ? (await stat(photo).catch(missing)).size : photo.length;
   if (size > MAX_BYTES) refuse(`at most ${MAX_BYTES} bytes`, size);
   const file = typeof photo === "string" ? await readFile(photo) : photo;
   if (!file.length) refuse("a photo", "nothing");
