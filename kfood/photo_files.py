@@ -151,11 +151,11 @@ def turned(pixels: np.ndarray, mark: int) -> np.ndarray:
 
 def _source(photo):
     """(the photo in words, what Pillow opens)."""
-    source: Any
+    source: Any = photo
     if isinstance(photo, bytes):
         where, size, source = f"photo of {len(photo)} bytes", len(photo), io.BytesIO(photo)
     elif isinstance(photo, (str, os.PathLike)):
-        where, source = str(photo), photo
+        where = str(photo)
         if not os.path.exists(photo):
             raise FileNotFoundError(f"{where}: expected a photo, found no such file.")
         if not pathlib.Path(photo).is_file():  # a pipe would be waited for
@@ -219,7 +219,7 @@ def _rgb(image, stored):
     if image.mode == "CMYK":
         return _by_rows(lambda inks: (255 - inks[..., :3]) * (255 - inks[..., 3:]) // 255, np.asarray(image))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (image.mode == "P" and clear is not None):
-        return _by_rows(_on_white, np.asarray(image.convert("RGBA")))
+        return _by_rows(_on_white, np.asarray(image if image.mode == "RGBA" else image.convert("RGBA")))
     pixels = np.array(image.convert("RGB"))
     if clear is not None:
         if "16" in stored:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_labels_lie_in_disk_order(dataset):
         assert dataset.photo(split, 3) == photo(CLASSES.index(class_name), int(file.removesuffix(".jpg")))
 
 
-@pytest.mark.parametrize("compression", ["", "gz"])
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
 def test_an_archive_gives_what_the_folder_gives(source, dataset, tmp_path, compression):
     archive = tmp_path / "set.tar"
     with tarfile.open(archive, f"w:{compression}") as tar:
@@ -150,6 +151,40 @@ def test_pipes_devices_and_dangling_links_are_left_out_and_counted(tmp_path):
     packed = labelled.Files(tmp_path / "set.tar")
     assert packed.dropped.by_reason["no regular file"]["count"] == 4
     assert [name for name, _ in packed.read(lambda name: True)] == ["leek/1.jpg", "soup/1.jpg"]
+
+
+def add(tar, name, content, **fields):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    for field, value in fields.items():
+        setattr(member, field, value)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_large_member_of_an_archive_stays_unread(tmp_path, monkeypatch):
+    """And so does a large file that is no photo by its name."""
+    archive, most = tmp_path / "set.tar.gz", 4_000_000
+    monkeypatch.setattr(labelled, "MAX_BYTES", 40_000_000)
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for class_id, name in enumerate("ab"):
+            add(tar, f"images/{name}/0.jpg", photo(class_id, 0))
+        add(tar, "images/a/bomb.jpg", bytes(labelled.MAX_BYTES + 1))
+        add(tar, "images/bomb.txt", bytes(labelled.MAX_BYTES))
+    tracemalloc.start()
+    source = labelled.Files(archive)
+    assert [name for name, content in source.read(lambda name: True) if content] == ["a/0.jpg", "b/0.jpg"]
+    assert tracemalloc.get_traced_memory()[1] < most
+    tracemalloc.stop()
+    assert source.dropped.by_reason["file too large"] == {"count": 1, "first": ["images/a/bomb.jpg"]}
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_does_not_describe_a_member_at_any_length(tmp_path, kind):
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        add(tar, "images/a/0.jpg", photo(0, 0))
+        add(tar, "long", b"x" * 1_000_001, type=kind)
+    with pytest.raises(ValueError, match=r"set\.tar: expected .* archive \(a header of 1,000,001 bytes"):
+        labelled.Files(tmp_path / "set.tar")
 
 
 def test_bad_sources_are_refused_in_one_sentence(source, dataset, tmp_path, capsys):

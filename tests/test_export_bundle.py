@@ -194,7 +194,7 @@ def test_saved_model_endpoints_by_keyword(exported):
         ingredients=padded([recipe["ingredients"] for recipe in RECIPES]),
         instructions=padded([recipe["instructions"] for recipe in RECIPES]),
     )["embedding"]
-    assert set(signatures["encode_image_bytes"].structured_outputs) == {"embedding"}
+    assert set(signatures["encode_image_bytes"].structured_outputs) == {"embedding", "readable"}
     np.testing.assert_allclose(received, keras_recipes(model, RECIPES), atol=1e-5)
     joined = {
         name: tf.constant(["\n".join(recipe[name]) for recipe in RECIPES]) for name in ("ingredients", "instructions")

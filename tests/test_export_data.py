@@ -277,7 +277,7 @@ def test_node_says_what_is_wrong_in_a_sentence(node, tmp_path):
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
         assert done.stderr.startswith(message)
     for file, bundle, message in (
-        ("none.jpg", None, "none.jpg: expected a photo, received none that can be read"),
+        ("none.jpg", None, "none.jpg: expected a photo, received no such file"),
         ("none.jpg", tmp_path, f"{tmp_path}: expected a bundle made by `kfood export`, found no kfood.json in it."),
     ):
         done = node("--image", file, *([bundle] if bundle else []))

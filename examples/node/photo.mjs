@@ -16,11 +16,12 @@ export async function decodePhoto(photo) {
   const refuse = (expected, received) => {
     throw new Error(`${what}: expected ${expected}, received ${received}.`);
   };
-  const size = typeof photo === "string" ? (await stat(photo).catch(() => refuse("a photo", "no such file"))).size
-    : photo.length;
+  const missing = () => refuse("a photo", "no such file");
+  const size = typeof photo === "string" ? (await stat(photo).catch(missing)).size : photo.length;
   if (size > MAX_BYTES) refuse(`at most ${MAX_BYTES} bytes`, size);
   const file = typeof photo === "string" ? await readFile(photo) : photo;
-  const unreadable = (error) => refuse("a photo", `none that can be read (${error.message.trim()})`);
+  if (!file.length) refuse("a photo", "nothing");
+  const unreadable = (error) => refuse("a photo", `none that can be read (${error.message.trim().split("\n")[0]})`);
   const image = sharp(file, { ignoreIcc: true, limitInputPixels: MAX_PIXELS });
   const about = await image.metadata().catch(unreadable);
   if (!FORMATS.includes(about.format)) refuse(`a photo in ${FORMATS.join(", ")}`, about.format);

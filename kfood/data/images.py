@@ -44,10 +44,11 @@ class Augmentation:
 
 
 def decode_image(data: tf.Tensor) -> tf.Tensor:
-    """Decode one encoded picture.
+    """Decode one encoded picture as it is stored; `kfood prepare` stores them upright and opaque.
 
     Args:
-        data: string scalar: JPEG or PNG.
+        data: string scalar: JPEG or PNG. Photos of others: :mod:`kfood.photo_files`, in a graph
+            :mod:`kfood.export.photo_bytes`.
 
     Returns:
         uint8 [height, width, 3], RGB.
