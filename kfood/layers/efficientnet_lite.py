@@ -138,6 +138,7 @@ def assign_released(network: keras.Model, released: Mapping[str, NDArray]) -> No
     """
     left = {name for name in released if not name.startswith("_fc.") and not name.endswith(".num_batches_tracked")}
     pending = []
+    axes: tuple[int, ...]
     for layer in network.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             parts, axes = ["weight"], (2, 3, 0, 1)
