@@ -84,7 +84,7 @@ _STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 class _Storage(NamedTuple):
     key: str
     dtype: np.dtype
-    numbers: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -114,8 +114,8 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> _Tensor:
-    if math.prod(shape) > storage.numbers:
-        raise pickle.UnpicklingError(f"a tensor of shape {shape} in {storage.numbers} numbers")
+    if math.prod(shape) > storage.length:
+        raise pickle.UnpicklingError(f"a tensor of shape {shape} in {storage.length} numbers")
     return _Tensor(storage, offset, shape, strides)
 
 
@@ -126,15 +126,15 @@ def _tensors(file: BinaryIO, size: int) -> dict[str, NDArray]:
     tensors = _TensorUnpickler(file, encoding="utf-8").load()
     keys = _PlainUnpickler(file).load()
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    expected = file.tell() + sum(8 + storage.numbers * storage.dtype.itemsize for storage in storages.values())
+    expected = file.tell() + sum(8 + storage.length * storage.dtype.itemsize for storage in storages.values())
     if sorted(keys) != sorted(storages) or size != expected:
         raise pickle.UnpicklingError(f"{size} bytes and {len(keys)} storages, where {expected} and {len(storages)} fit")
     values = {}
     for key in keys:
         storage = storages[key]
-        if int.from_bytes(file.read(8), "little") != storage.numbers:
-            raise pickle.UnpicklingError(f"a storage of another size than {storage.numbers}")
-        values[key] = file.read(storage.numbers * storage.dtype.itemsize)
+        if int.from_bytes(file.read(8), "little") != storage.length:
+            raise pickle.UnpicklingError(f"a storage of another size than {storage.length}")
+        values[key] = file.read(storage.length * storage.dtype.itemsize)
     return {name: _array(tensor, values[tensor.storage.key]) for name, tensor in tensors.items()}
 
 

@@ -386,7 +386,7 @@ def train(
     config: TrainingConfig = experiment.training
     if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
         raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
-    if config.views and dataset.kind == "trajectories":
+    if config.views and not isinstance(config.augmentation, Augmentation):
         raise ValueError(f"training.views: expected 0 for trajectories, which are drawn anew, received {config.views}.")
     spec = dataset.fit(experiment.spec)
     pipeline.steps_per_epoch(dataset, "train", config.batch_size)  # says now what does not fit
@@ -441,7 +441,7 @@ def _train(
 
     features = None
     verbose = (1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose
-    if config.views and progress.epoch < config.frozen_epochs:
+    if config.views and progress.epoch < config.frozen_epochs and isinstance(config.augmentation, Augmentation):
         features = photo_features(
             model,
             dataset,

@@ -7,6 +7,7 @@ Examples:
     kfood train acme --data DATA --run RUN --preset small --resume
     kfood train alpha_gao --data LABELLED --run PHOTOS --preset small --variant softmax
     kfood train acme --data DATA --run RUN --preset small --set image_encoder.weights=PHOTOS
+    kfood train two_tower --data DATA --run RUN --set training.views=1 --set image_encoder.backbone=efficientnet_lite2
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """EfficientNet-Lite as Keras layers, with the weights released for PyTorch.
 
-EfficientNet (Tan and Le 2019) without squeeze-and-excitation and with ReLU6 in place of swish, so that it quantises
-well (Google's EfficientNet-Lite; https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). A
-stem that halves the side, seven stages of inverted residuals (expand 1 × 1, depthwise, project 1 × 1, and the input
-added where the shape stays), a head of 1,280 channels at 1/32 of the side. Pictures are (RGB - 127) / 128.
+EfficientNet (Tan and Le 2019) without squeeze-and-excitation and with ReLU6 in place of swish, made for small devices
+(Google's EfficientNet-Lite; https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). A stem
+that halves the side, seven stages of inverted residuals (expand 1 × 1, depthwise, project 1 × 1, and the input added
+where the shape stays), a head of 1,280 channels at 1/32 of the side. Pictures are (RGB - 127) / 128.
 
 ==================  =======  =======  ===================  ==========
 name                width    depth    trained on pictures  parameters
@@ -138,7 +138,6 @@ def assign_released(network: keras.Model, released: Mapping[str, NDArray]) -> No
     """
     left = {name for name in released if not name.startswith("_fc.") and not name.endswith(".num_batches_tracked")}
     pending = []
-    parts: list[str]
     axes: tuple[int, ...]
     for layer in network.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
