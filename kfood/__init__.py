@@ -16,4 +16,4 @@ from kfood import saving
 
 __version__ = "0.1.0"
 
-wrapt.when_imported("keras")(saving.register)
+wrapt.when_imported("keras.saving")(saving.register)

@@ -11,7 +11,8 @@ from kfood import schema
 from kfood.data.dataset import PreparedDataset
 from kfood.data.features import Network, PhotoFeatures, Views, computed
 from kfood.layers import features
-from kfood.models.base import RetrievalModel, reading, reduced
+from kfood.layers.pictures import reduced
+from kfood.models.base import RetrievalModel, reading
 
 _KEPT = "float16"
 

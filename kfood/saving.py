@@ -35,13 +35,13 @@ SERIALIZABLE = {
 """Module → the classes that it registers with Keras; a test compares it with what the modules do."""
 
 
-def register(keras: Any) -> None:
+def register(keras_saving: Any) -> None:
     """Puts a stand-in where no module has registered its class yet.
 
     Args:
-        keras: the module, just imported.
+        keras_saving: the module ``keras.saving``, just imported.
     """
-    registered = keras.saving.get_custom_objects()
+    registered = keras_saving.get_custom_objects()
     for module, names in SERIALIZABLE.items():
         for name in names:
             registered.setdefault(f"{PACKAGE}>{name}", _stand_in(module, name))

@@ -55,7 +55,7 @@ from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, run, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ class HT(RetrievalModel):
         paired = select(batch, self.components)
         components = self.components(paired, training=training)
         features = {
-            "image": self.encoders["image"](select(batch, self.encoders["image"]), training=training),
+            "image": run(self.encoders["image"], batch, training),
             "recipe": self.merge(components, training=training),
         }
         alone = {name: batch[schema.WITHOUT_PHOTO + name] for name in paired if schema.WITHOUT_PHOTO + name in batch}
