@@ -156,14 +156,14 @@ def read_fields(content: JsonMapping, columns: Mapping[str, str] | None = None) 
 
 
 def looks_like_recipe(content: object) -> bool:
-    """Whether a mapping has a field for ingredients or instructions beside others, or says that it is a recipe."""
+    """Whether a mapping has ingredients or instructions, is a title alone, or says that it is a recipe."""
     if not isinstance(content, Mapping):
         return False
     kinds = content.get("@type")
     if kinds is not None:
         return "Recipe" in (kinds if isinstance(kinds, list) else [kinds])
     found = _find(content, {})
-    return "ingredients" in found or "instructions" in found
+    return "ingredients" in found or "instructions" in found or list(content) == ["title"]
 
 
 def recipes_in(content: object, depth: int = 0) -> Iterator[Any]:
