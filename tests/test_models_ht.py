@@ -125,7 +125,7 @@ def test_recipes_without_photos_are_learned_from(tiny_spec, tiny_batch, rng):
     losses = model.compute_losses(tiny_batch)
     more = model.compute_losses(without_photos(tiny_batch, rng))
     assert float(more["pair"]) == pytest.approx(float(losses["pair"]), rel=1e-6)
-    assert float(more["recipe"]) != pytest.approx(float(losses["recipe"]), rel=1e-3)
+    assert float(more["recipe"]) != pytest.approx(float(losses["recipe"]), rel=1e-5)
     features = model.embed(without_photos(tiny_batch, rng), False)
     assert features["components"][schema.TITLE].shape == (11, 8)
     assert features["recipe"].shape == (8, 12)
