@@ -10,7 +10,7 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 try:
     import fcntl
@@ -77,20 +77,27 @@ def whole_folder(out: pathlib.Path, *, kind: str, marker: str, overwrite: bool) 
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
     """Holds an existing folder for this block alone, by a lock on its file ``.lock``.
 
     The lock ends with the block or with the process, however that ends; the file stays and means nothing.
 
+    Args:
+        folder: to hold.
+        waiting: called where another block holds the folder, which is then waited for; None: refuse.
+
     Raises:
-        BlockingIOError: another block holds the folder, here or in another process.
+        BlockingIOError: another block holds the folder, here or in another process, and it is not to be waited for.
     """
     with open(folder / LOCK, "ab") if fcntl else contextlib.nullcontext() as lock:
         if lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise BlockingIOError(f"{folder}: held by another process.") from error
+                if waiting is None:
+                    raise BlockingIOError(f"{folder}: held by another process.") from error
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError:
                 pass  # no locks on this file system
         yield

@@ -39,6 +39,9 @@ MAX_BYTES = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """By Pillow's names; AVIF from Pillow 11.3 on, HEIF (HEIC) with pillow-heif. None that is handed to another program."""
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+"""Endings by which a folder's files are taken for photos; what they hold is told by their content."""
+
 _ORIENTATION = 0x0112
 
 _ROWS = 256

@@ -194,3 +194,22 @@ def test_a_folder_is_held_by_one_process_and_free_after_it_is_killed(tmp_path):
     (tmp_path / "file").touch()
     assert not folders.is_empty(tmp_path)
     assert not folders.is_empty(tmp_path / "file")
+
+
+@pytest.mark.skipif(folders.fcntl is None, reason="no locks here")
+def test_a_held_folder_is_waited_for_on_request(tmp_path):
+    import threading
+
+    told, order = threading.Event(), []
+
+    def second():
+        with folders.held(tmp_path, told.set):
+            order.append("second")
+
+    with folders.held(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert told.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]

@@ -29,6 +29,7 @@ def make(learnt=None):
 
 def test_a_loaded_model_asks_for_its_boundaries(points, tmp_path):
     """Instead of going on with β fixed at 1.2, which the loss without its layer would mean."""
+    keras.utils.set_random_seed(0)
     layer = Boundaries(4)
     model = make(layer)
     model.compile(keras.optimizers.Adam(0.05), MetricLoss("margin", layer))
@@ -41,7 +42,7 @@ def test_a_loaded_model_asks_for_its_boundaries(points, tmp_path):
     right = model.evaluate(points, LABELS, batch_size=24, verbose=0)
     assert loaded.evaluate(points, LABELS, batch_size=24, verbose=0) == pytest.approx(right, rel=1e-6)
     fixed = MetricLoss("margin")(LABELS, model.predict(points, verbose=0))
-    assert float(fixed) != pytest.approx(right, rel=1e-4)
+    assert float(fixed) != pytest.approx(right, rel=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "uint8", "float32", "bool"])

@@ -121,11 +121,12 @@ def test_components_by_loops(tiny_spec, tiny_batch):
 
 
 def test_recipes_without_photos_are_learned_from(tiny_spec, tiny_batch, rng):
+    keras.utils.set_random_seed(0)
     model = HT(TINY, tiny_spec)
     losses = model.compute_losses(tiny_batch)
     more = model.compute_losses(without_photos(tiny_batch, rng))
     assert float(more["pair"]) == pytest.approx(float(losses["pair"]), rel=1e-6)
-    assert float(more["recipe"]) != pytest.approx(float(losses["recipe"]), rel=1e-5)
+    assert float(more["recipe"]) != pytest.approx(float(losses["recipe"]), rel=1e-3)
     features = model.embed(without_photos(tiny_batch, rng), False)
     assert features["components"][schema.TITLE].shape == (11, 8)
     assert features["recipe"].shape == (8, 12)

@@ -93,7 +93,7 @@ def _recipe(path: pathlib.Path, spec: Any, words: list[str], ingredients: list[s
 
     content = read_query(path, spec.ingredient_unit)
     # A line without a word is passed over by the tokenizer; here it gives an empty list its shape and type.
-    lines_of = {name: np.array([[*content[name], ""]]) for name in ("ingredients", "instructions")}
+    lines_of = {name: [[*content[name], ""]] for name in ("ingredients", "instructions")}
     tokenizer = RecipeTokenizer(spec, words, ingredients)
     tokens = tokenizer([content["title"]], lines_of["ingredients"], lines_of["instructions"])
     found = {name: np.asarray(values) for name, values in tokens.items()}

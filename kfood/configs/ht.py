@@ -4,8 +4,6 @@ Expected of ``published`` on Recipe1M, 1,000 pairs (not reproduced here): R@1 60
 with ViT-B/16.
 """
 
-import dataclasses
-
 from kfood import schema
 from kfood.configs import Experiment
 from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
@@ -42,7 +40,7 @@ def small() -> Experiment:
             optimizer=OptimizerConfig(1e-3, schedule="cosine", warmup_epochs=1),
         ),
         spec=SMALL_SPEC,
-        training=dataclasses.replace(SMALL_TRAINING),
+        training=SMALL_TRAINING,
     )
 
 

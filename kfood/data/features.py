@@ -168,7 +168,7 @@ def computed(
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     folder = dataset.path / "features" / fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, say):
+    with folders.held(folder, lambda: say(f"{folder}: another process computes these features; waiting for it.")):
         folders.write_whole({folder / "features.json": json.dumps(content, indent=2) + "\n"})
         rows = {split: _items(dataset, split, folder) for split in SPLITS}
         counts = {"train": views.count, "val": 1}
@@ -194,19 +194,6 @@ def photo_fingerprint(dataset: PreparedDataset) -> str:
                 records.seek(offset + length)
                 digest.update(f"{split}\0{length}\0".encode() + records.read(4))
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(folder, say):
-    """Waits until no other process computes there."""
-    with open(folder / "lock", "wb") as lock:
-        if folders.fcntl:
-            try:
-                folders.fcntl.flock(lock, folders.fcntl.LOCK_EX | folders.fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"{folder}: another process computes these features; waiting for it.")
-                folders.fcntl.flock(lock, folders.fcntl.LOCK_EX)
-        yield
 
 
 def _check_room(folder, pictures, network, most_bytes, say):

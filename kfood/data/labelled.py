@@ -27,9 +27,7 @@ from kfood.data.dataset import SPLITS, PhotoRecord
 from kfood.data.drops import Drops
 from kfood.data.names import SAFE_NAME
 from kfood.data.recipe1m import PhotoError, load_photo, map_in_order
-from kfood.photo_files import MAX_BYTES
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+from kfood.photo_files import MAX_BYTES, SUFFIXES
 
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -116,13 +114,13 @@ class Files:
         for path, size, content in self._walk():
             walked.append((path, content is not None))
             sizes[path] = max(size, sizes.get(path, 0))
-        photos = [path for path, regular in walked if regular and path.suffix.lower() in _SUFFIXES]
+        photos = [path for path, regular in walked if regular and path.suffix.lower() in SUFFIXES]
         root = _class_root(photos, self.source)
         found: dict[pathlib.PurePosixPath, str] = {}
         for path, regular in walked:
             if path.parent.parent != root or path.name.startswith("."):
                 continue  # beside the class folders, or a system's own file
-            if path.suffix.lower() not in _SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES:
                 self.dropped.add("no picture by its name", path)
             elif not regular:
                 self.dropped.add("no regular file", path)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from kfood.data.dataset import RecipeRecord
 from kfood.data.drops import Drops
+from kfood.data.recipe1m import map_in_order
 
 NEAR = 4
 """Most differing bits of 64 at which two photos count as one. Of 1,300 and of 3,000 photos of dishes no two are that
@@ -96,8 +97,7 @@ class LeakCheck:
         hashes: list[np.uint64] = []
         owners: list[str] = []
         keys: dict[bytes, tuple[str, str]] = {}
-        for record in records:
-            own = [photo_hash(photo) for photo in record.photos]
+        for record, own in map_in_order(lambda record: [photo_hash(photo) for photo in record.photos], records):
             key = recipe_key(record)
             leak = self._find(split, record, own, key)
             if leak is not None:

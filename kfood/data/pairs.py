@@ -15,13 +15,14 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
+from kfood import photo_files
+from kfood.data.dataset import SPLITS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.ingredient_names import clean_name
 from kfood.data.names import SAFE_NAME
-from kfood.data.recipe1m import PhotoError, load_photo, map_in_order
+from kfood.data.recipe1m import PhotoError, load_photos, map_in_order
 from kfood.data.recipe_fields import USUAL, Recipe
-from kfood.data.recipe_formats import PHOTO_SUFFIXES, Found, read_recipes
+from kfood.data.recipe_formats import Found, read_recipes
 
 SPLIT_NAMES = {
     "train": "train",
@@ -68,7 +69,7 @@ class PhotoFolder:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = pathlib.Path(root, name)
-                if path.suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".") and path.is_file():
+                if path.suffix.lower() in photo_files.SUFFIXES and not name.startswith(".") and path.is_file():
                     self.count += 1
                     inside = path.relative_to(self.folder).as_posix().lower()
                     for key in {inside, inside.removesuffix(path.suffix.lower()), name.lower(), path.stem.lower()}:
@@ -270,19 +271,7 @@ class Pairs:
         return splits
 
     def _load_photos(self, entry: _Entry) -> tuple[list[bytes], list[tuple[str, str]]]:
-        """The first readable photos of a recipe, and (name, reason) of those that failed before them."""
-        photos: list[bytes] = []
-        failures: list[tuple[str, str]] = []
-        for name, photo in self._photos_of(entry):
-            if len(photos) == MOST_PHOTOS:
-                break
-            try:
-                if isinstance(photo, PhotoError):
-                    raise photo
-                photos.append(load_photo(photo, self.short_side))
-            except PhotoError as error:
-                failures.append((name, str(error)))
-        return photos, failures
+        return load_photos(self._photos_of(entry), self.short_side)
 
     def _photos_of(self, entry: _Entry) -> Iterator[tuple[str, "pathlib.Path | bytes | PhotoError"]]:
         """What is to be read for a recipe, by the first way that finds anything; else why nothing was found."""

@@ -282,17 +282,33 @@ class Recipe1M:
         return [folder for folder in tried if folder.is_dir()]
 
     def _load_photos(self, entry: _Entry, roots: list[pathlib.Path]) -> tuple[list[bytes], list[tuple[str, str]]]:
-        """The first readable photos of a recipe, and (name, reason) of those that failed before them."""
-        photos: list[bytes] = []
-        failures: list[tuple[str, str]] = []
-        for name in entry.photos:
-            if len(photos) == MOST_PHOTOS:
-                break
-            try:
-                photos.append(load_photo(_find_photo(name, roots), self.short_side))
-            except PhotoError as error:
-                failures.append((name, str(error)))
-        return photos, failures
+        return load_photos(((name, _find_photo(name, roots)) for name in entry.photos), self.short_side)
+
+
+def load_photos(
+    named: Iterable[tuple[str, "pathlib.Path | bytes | PhotoError"]], short_side: int
+) -> tuple[list[bytes], list[tuple[str, str]]]:
+    """The first readable photos of a recipe, as many as are stored.
+
+    Args:
+        named: name, and path or bytes, or why there is none, of each.
+        short_side: see :func:`load_photo`.
+
+    Returns:
+        The photos, and (name, reason) of those that failed before them.
+    """
+    photos: list[bytes] = []
+    failures: list[tuple[str, str]] = []
+    for name, photo in named:
+        if len(photos) == MOST_PHOTOS:
+            break
+        try:
+            if isinstance(photo, PhotoError):
+                raise photo
+            photos.append(load_photo(photo, short_side))
+        except PhotoError as error:
+            failures.append((name, str(error)))
+    return photos, failures
 
 
 def load_photo(photo: str | os.PathLike | bytes, short_side: int) -> bytes:
@@ -339,12 +355,12 @@ def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     return width, height
 
 
-def _find_photo(name: str, roots: Iterable[pathlib.Path]) -> pathlib.Path:
+def _find_photo(name: str, roots: Iterable[pathlib.Path]) -> "pathlib.Path | PhotoError":
     below = pathlib.PurePath(*name[:4], name)
     for root in roots:
         if os.path.isfile(root / below):  # unlike Path.is_file, it takes a name too long for the system as missing
             return root / below
-    raise PhotoError("photo file missing")
+    return PhotoError("photo file missing")
 
 
 def _stream(path: pathlib.Path) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kfood import photo_files
 from kfood.data.recipe_fields import Recipe, RecipeError, clean, read_fields, recipes_in
 
 LARGEST_FILE = 4 << 30
@@ -43,8 +45,6 @@ SUFFIXES = (
     ".paprikarecipe"
 ).split()
 """Endings by which files of a folder are taken for recipes."""
-
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif", ".heic", ".tif", ".tiff")
 
 _MAGIC = {
     b"%PDF": "a PDF",
@@ -118,7 +118,7 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: expected a file with one recipe, received a folder.")
-    found = list(_first(read_recipes(path), 2))
+    found = list(itertools.islice(read_recipes(path), 2))
     usable = [item for item in found if item.recipe is not None]
     if not usable:
         reason = found[0].reason if found else "none in it"
@@ -127,11 +127,6 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
         raise ValueError(f"{path}: expected one recipe, received several.")
     assert usable[0].recipe is not None
     return usable[0].recipe
-
-
-def _first(items: Iterator[Found], count: int) -> Iterator[Found]:
-    for _, item in zip(range(count), items, strict=False):
-        yield item
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -311,7 +306,7 @@ def _read_zip(
         members = [member for member in archive.infolist() if not member.is_dir()]
         pictures: dict[str, list[zipfile.ZipInfo]] = {}
         for member in members:
-            if pathlib.PurePosixPath(member.filename).suffix.lower() in PHOTO_SUFFIXES:
+            if pathlib.PurePosixPath(member.filename).suffix.lower() in photo_files.SUFFIXES:
                 for folder in list(pathlib.PurePosixPath(member.filename).parents)[:2]:
                     pictures.setdefault(str(folder), []).append(member)
         unpacked = 0
@@ -391,8 +386,7 @@ def _recipeml(text: str, where: str) -> Iterator[Found]:
         {
             "title": _xml_text(recipe.find(".//title")),
             "ingredients": [_ingredient_of_recipeml(item) for item in recipe.iter("ing")],
-            "instructions": [_xml_text(step) for step in (*recipe.iter("step"),)]
-            or _xml_text(recipe.find("directions")),
+            "instructions": [_xml_text(step) for step in recipe.iter("step")] or _xml_text(recipe.find("directions")),
         }
         for recipe in recipes
     )

@@ -150,7 +150,7 @@ class RecipeTokenizer(tf.Module):
         spec = self.spec
         title = tf.strings.substr(title, 0, LINE_BYTES)
         ingredients, instructions = (
-            tf.strings.substr(lines[:, :LINES], 0, LINE_BYTES) for lines in (ingredients, instructions)
+            tf.strings.substr(_tensor(lines)[:, :LINES], 0, LINE_BYTES) for lines in (ingredients, instructions)
         )
         outputs: dict[str, tf.Tensor] = {}
         if spec.title_words:
@@ -190,6 +190,10 @@ def _lookup_table(tokens: Sequence[str]) -> tf.lookup.StaticHashTable:
     ids = tf.range(schema.FIRST_TOKEN_ID, len(tokens) + schema.FIRST_TOKEN_ID, dtype=tf.int32)
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(list(tokens), tf.string), ids)
     return tf.lookup.StaticHashTable(initializer, default_value=schema.UNKNOWN_ID)
+
+
+def _tensor(lines):
+    return lines if isinstance(lines, tf.RaggedTensor) else tf.convert_to_tensor(lines, tf.string)
 
 
 def _padded_ids(table: tf.lookup.StaticHashTable, tokens: tf.RaggedTensor, shape: list[int]) -> tf.Tensor:
