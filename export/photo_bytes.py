@@ -129,9 +129,7 @@ def _jpeg_header(data) -> _Header:
         padding = (raw[at] != 0xFF) | (marker == 0xFF) | (marker == 0)
         alone = (marker == 0x01) | ((marker >= 0xD0) & (marker <= 0xD9))
         segment = ~padding & ~alone
-        is_frame = (
-            segment & (marker >= 0xC0) & (marker <= 0xCF) & (marker != 0xC4) & (marker != 0xC8) & (marker != 0xCC)
-        )
+        is_frame = segment & tf.reduce_any(marker == tf.constant(_FRAMES, tf.int64))
         content = tf.strings.substr(data, at + 4, tf.maximum(length - 2, 0))
         is_exif = segment & (marker == 0xE1) & _starts(content, _EXIF)
         is_xmp = segment & (marker == 0xE1) & _starts(content, _JPEG_XMP)

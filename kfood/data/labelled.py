@@ -41,6 +41,7 @@ _DESCRIBING = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
+"""Types of members that only describe the next one."""
 
 _MOST_HEADER = 1_000_000
 """Bytes of what an archive says of a member beside its name."""
@@ -356,10 +357,7 @@ class _Member(tarfile.TarInfo):
     """A member of an archive; of those that only describe the next one, tarfile would read any size at once."""
 
     def _proc_member(self, tarfile_):
-        described = self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-        if (
-            described or self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        ) and self.size > _MOST_HEADER:
+        if self.type in _DESCRIBING and self.size > _MOST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes, at most {_MOST_HEADER:,} are read")
         return super()._proc_member(tarfile_)  # type: ignore[misc]
 
