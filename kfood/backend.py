@@ -4,8 +4,32 @@ Keras has one way of writing layers for every backend and none of writing gradie
 written with ``keras.ops``; what they need beyond that is these functions.
 """
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
+
+
+def without(data, name):
+    """Batches that lack a feature: what a model is not to see.
+
+    Args:
+        data: a dict of features, a ``tf.data.Dataset`` of such dicts, a tuple that begins with either, or other.
+        name: of the feature.
+
+    Returns:
+        The same kind of data; what has no such feature, or is nothing of these, as it is.
+    """
+    if isinstance(data, Mapping):
+        return {key: value for key, value in data.items() if key != name}
+    if isinstance(data, tuple) and data:
+        return (without(data[0], name), *data[1:])
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        features = spec[0] if isinstance(spec, tuple) and spec else spec
+        if isinstance(features, Mapping) and name in features:
+            return data.map(lambda *batch: without(batch if len(batch) > 1 else batch[0], name))
+    return data
 
 
 def gradients(objective, variables):

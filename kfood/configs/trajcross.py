@@ -55,6 +55,7 @@ def small() -> Experiment:
 
 
 VARIANTS = {
+    "TrajCross": {},
     "nogan": {"adversarial": False},
     "noxy": {"location": False},
     "OnlyTraj": {"trajectory_shape": "none"},
@@ -62,5 +63,5 @@ VARIANTS = {
     "no_waves": {"octaves": 0},
     "location_only": {"picture": False},
 }
-"""The rows of the paper's Figure 3 and Table II beside the full model, as changes to it; and two of ours: the paper's
+"""The rows of the paper's Figure 3 and Table II, as changes to the full model; and two of ours: the paper's
 position branches alone, and what a picture's corners give away without the picture."""

@@ -92,7 +92,7 @@ from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recipe import PartDropout
 from kfood.layers.recurrent import HiddenStates, lengths, present, start
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, recipes_of, select
 
 MODALITIES = ("image", "recipe")
 
@@ -353,7 +353,7 @@ def reconstructor(config: MCENConfig, width: int, name: str) -> keras.Model:
 # Equations.
 
 
-def retrieval_loss(image, recipe, margin, negatives):
+def retrieval_loss(image, recipe, margin, negatives, recipes=None):
     """Eq. 13 in both directions, L_ret of Eq. 14; the pair is the positive.
 
     Args:
@@ -361,13 +361,14 @@ def retrieval_loss(image, recipe, margin, negatives):
         recipe: e^r, float ``[batch, d]``.
         margin: m, in units of the cosine.
         negatives: ``"all"`` or ``"active"``, see :class:`MCENConfig`.
+        recipes: int ``[batch]``, the number of each item's recipe; by default each is one of its own.
 
     Returns:
         float scalar.
     """
     between = distances.cosine(image, recipe)
-    labels = ops.arange(ops.shape(image)[0])
-    same = miners.matches(labels, labels)
+    recipes = ops.arange(ops.shape(image)[0]) if recipes is None else recipes
+    same = miners.matches(recipes, recipes)
     active = negatives == "active"
     return sum(ranking.all_triplets(side, same, margin, active) for side in (between, ops.transpose(between)))
 
@@ -487,7 +488,7 @@ class MCEN(RetrievalModel):
         """Every loss of Eq. 20 that the variant has, unweighted."""
         named = {
             "retrieval": retrieval_loss(
-                features["image"], features["recipe"], self.config.margin, self.config.negatives
+                features["image"], features["recipe"], self.config.margin, self.config.negatives, recipes_of(batch)
             )
         }
 
