@@ -5,11 +5,35 @@ written with ``keras.ops``; what they need beyond that is these functions. Losse
 :func:`checked`, which know every backend; the models' training steps use the others, which know TensorFlow.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+
+
+def without(data, name):
+    """Batches that lack a feature: what a model is not to see.
+
+    Args:
+        data: a dict of features, a ``tf.data.Dataset`` of such dicts, a tuple that begins with either, or other.
+        name: of the feature.
+
+    Returns:
+        The same kind of data; what has no such feature, or is nothing of these, as it is.
+    """
+    if isinstance(data, Mapping):
+        return {key: value for key, value in data.items() if key != name}
+    if isinstance(data, tuple) and data:
+        return (without(data[0], name), *data[1:])
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        features = spec[0] if isinstance(spec, tuple) and spec else spec
+        if isinstance(features, Mapping) and name in features:
+            return data.map(lambda *batch: without(batch if len(batch) > 1 else batch[0], name))
+    return data
 
 
 def gradients(objective, variables):

@@ -17,9 +17,13 @@ feature in a batch  dtype and shape                                          mea
 ``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
 ``class_id``        int32 [batch]                                            food class; of recipes, 0 = background
 ``without_photo_…`` as that recipe input, of another number of recipes       recipes without photos, training only
+``recipe_number``   int32 [batch]                                            equal in a batch: photos of one recipe
 =================== ======================================================== ==========================================
 
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
+
+Items of one ``recipe_number`` are never each other's negatives; without that feature each item is a recipe of its own.
+``id`` is for people: a model takes it off its batches before the step, which XLA could not compile with strings.
 """
 
 import dataclasses
@@ -34,6 +38,7 @@ INSTRUCTIONS = "instructions"
 INSTRUCTION_VECTORS = "instruction_vectors"
 INGREDIENT_IDS = "ingredient_ids"
 CLASS_ID = "class_id"
+RECIPE_NUMBER = "recipe_number"
 TRAJECTORY = "trajectory"
 LOCATION = "location"
 

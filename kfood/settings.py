@@ -50,6 +50,21 @@ def replace(config, path: str, value: Any):
     return dataclasses.replace(config, **{head: _checked(value, old, path)})
 
 
+SOURCES = ("weights", "vectors")
+"""Fields that name a file which weights start from."""
+
+
+def without_sources(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a dict, possibly nested → the same, :data:`SOURCES` empty at any depth.
+
+    What rebuilds a trained model: its weights replace whatever they once started from, which need not exist any more.
+    """
+    return {
+        name: without_sources(value) if isinstance(value, Mapping) else "" if name in SOURCES else value
+        for name, value in settings.items()
+    }
+
+
 def _default(field):
     if field.default is not dataclasses.MISSING:
         return field.default

@@ -34,8 +34,8 @@ import numpy as np
 
 import kfood
 from kfood import folders, runs, schema
-from kfood.data import pipeline
-from kfood.data.dataset import LabelledDataset, PreparedDataset
+from kfood.data import pipeline, word_vectors
+from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.drawing import Movement
 from kfood.data.features import Views
 from kfood.data.images import Augmentation
@@ -283,10 +283,8 @@ def selection_score(logs: dict[str, float], monitor: str) -> float:
             np.mean([value for name, value in logs.items() if name.startswith("val_") and name.endswith(suffix)])
         )
 
-    if monitor == "median_rank":
-        return mean("_median_rank") - mean("_recall_at_10")
-    tie = "_map_at_r" if "val_map_at_r" in logs else "_recall_at_10"
-    return -mean("_recall_at_1") - 1e-3 * mean(tie)
+    score = mean("_median_rank") if monitor == "median_rank" else -mean("_recall_at_1")
+    return score - 1e-3 * mean("_map_at_r" if "val_map_at_r" in logs else "_recall_at_10")
 
 
 def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progress) -> None:
@@ -294,9 +292,6 @@ def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progres
     content = _weights_file(model)
     with h5py.File(content, "a") as file:
         file.attrs["kfood_progress"] = json.dumps(dataclasses.asdict(progress))
-        states = file.create_group("kfood_random_states")
-        for index, state in enumerate(_random_states(model)):
-            states[str(index)] = np.asarray(state)
     folders.write_whole({path: content.getbuffer()})
 
 
@@ -326,19 +321,10 @@ def load_checkpoint(model: RetrievalModel, path: pathlib.Path) -> Progress:
     try:
         with h5py.File(path) as file:
             progress = Progress(**json.loads(file.attrs["kfood_progress"]))
-            states = [np.asarray(file["kfood_random_states"][str(i)]) for i in range(len(file["kfood_random_states"]))]
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected a checkpoint of model {model.name!r} ({error}).") from error
-    for variable, state in zip(_random_states(model), states, strict=True):
-        variable.assign(state)
     return progress
-
-
-def _random_states(model) -> list:
-    """State of every seed generator; Keras does not count it among the weights."""
-    generators = [generator for layer in model._flatten_layers() for generator in layer._seed_generators]
-    return [g.state for g in {id(generator): generator for generator in generators}.values()]
 
 
 def prepare_keras(config: TrainingConfig) -> None:
@@ -429,12 +415,18 @@ def _train(
     """:func:`train` in a folder that is held."""
     config: TrainingConfig = experiment.training
     description = runs.settled(run, description, resume)
+    checkpoints = run / "checkpoints"
+    resumed = resume and (checkpoints / "last.weights.h5").is_file()
+    vectors = {} if resumed else _word_vectors(experiment.model, dataset)
     prepare_keras(config)
     model = MODELS[description["model"]].load()(experiment.model, spec)
     model.compile(jit_compile=config.jit_compile)
-    checkpoints = run / "checkpoints"
+    if isinstance(dataset, RecipeDataset) and vectors:
+        tables = {"words": dataset.words, "ingredient_names": dataset.ingredients}
+        for table, (known, all_words) in word_vectors.start_tables(model.encoders["recipe"], vectors, tables).items():
+            print(f"{table}: {known} of {all_words} start from {experiment.model.recipe_encoder.vectors}.")
     progress = Progress()
-    if resume and (checkpoints / "last.weights.h5").is_file():
+    if resumed:
         progress = load_checkpoint(model, checkpoints / "last.weights.h5")
     if progress.epoch >= config.epochs:
         return progress
@@ -500,3 +492,20 @@ def _fit(model, dataset, config, run, progress, *, until, verbose, features=None
             f"{run}: a file could not be written ({error}); the run stands as of its last whole epoch: go on with "
             "--resume."
         ) from error
+
+
+def _word_vectors(config: Any, dataset: PreparedDataset) -> dict:
+    """Vectors of the dataset's words that the recipe encoder's tables start from, before anything is written."""
+    encoder: Any = getattr(config, "recipe_encoder", None)
+    path = getattr(encoder, "vectors", "")
+    if not path or not isinstance(dataset, RecipeDataset):
+        return {}
+    wanted = {spelling for name in (*dataset.words, *dataset.ingredients) for spelling in word_vectors.spellings(name)}
+    width, vectors = word_vectors.read(path, wanted)
+    if width != encoder.word_size:
+        raise ValueError(
+            f"recipe_encoder.word_size: expected {width}, the width of {path}, received {encoder.word_size}."
+        )
+    if not vectors:
+        raise ValueError(f"recipe_encoder.vectors: expected words of the dataset in {path}, received none of them.")
+    return vectors

@@ -20,13 +20,13 @@ def hard_triplet(anchors, gallery, positives, margin):
 
 
 def all_triplets(anchors, gallery, positives, margin):
-    """ACME Eq. 2, one direction, no mining: mean over every (anchor, its one positive, negative)."""
+    """ACME Eq. 2, one direction, no mining: mean over every (anchor, its farthest positive, negative)."""
     terms = []
     for i, anchor in enumerate(anchors):
-        (positive,) = [item for j, item in enumerate(gallery) if positives[i][j]]
+        near = max(euclidean(anchor, item) for j, item in enumerate(gallery) if positives[i][j])
         for j, item in enumerate(gallery):
             if not positives[i][j]:
-                terms.append(max(0.0, euclidean(anchor, positive) - euclidean(anchor, item) + margin))
+                terms.append(max(0.0, near - euclidean(anchor, item) + margin))
     return sum(terms) / len(terms)
 
 

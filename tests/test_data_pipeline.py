@@ -125,7 +125,20 @@ def test_evaluation_is_one_pass_in_disk_order(dataset):
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     rows = list(dataset.texts("val"))
     assert [name.decode() for name in whole["id"]] == [row["id"] for row in rows]
-    assert list(whole) == ["id", "image", "title", "ingredients", "instructions", "ingredient_ids", "class_id"]
+    assert list(whole) == [
+        "id",
+        "image",
+        "title",
+        "ingredients",
+        "instructions",
+        "ingredient_ids",
+        "class_id",
+        "recipe_number",
+    ]
+    assert (whole["recipe_number"].dtype, whole["recipe_number"].tolist()) == (
+        np.int32,
+        [0, 1, 2, 0, 1, 2, 0],  # counted batch by batch
+    )
     for name, (shape, dtype) in {**spec.image_inputs(), **spec.recipe_inputs()}.items():
         assert whole[name].shape == (7, *shape)
         assert whole[name].dtype == dtype

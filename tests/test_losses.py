@@ -166,7 +166,8 @@ def test_multi_label(rng):
 def test_released_ingredient_loss_is_the_margin_loss_on_a_mistaken_input(rng):
     probabilities = rng.uniform(size=(4, 6)).astype("float32")
     targets = (rng.uniform(size=(4, 6)) < 0.5).astype("float32")
-    targets[:, :2] = [[1, 0]] * 4  # both values occur, as they do in any real vector
+    targets[:, :2] = [[1, 0]] * 4  # both values occur
+    targets[1], targets[2] = 0, 1  # no known ingredient; every one
     assert float(reconstruction.multi_label_margin_as_released(probabilities, targets)) == pytest.approx(
         oracles.multi_label_margin(probabilities, targets), rel=1e-5
     )

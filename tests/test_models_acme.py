@@ -47,17 +47,47 @@ def test_equation_2_both_directions_and_both_kinds_of_negatives(rng):
     expectations = []
     for hardness, oracle in ((1.0, oracles.hard_triplet), (0.0, oracles.all_triplets)):
         expected = oracle(image, recipe, same, 0.7) + oracle(recipe, image, same, 0.7)
-        assert float(acme.retrieval_loss(image, recipe, config, hardness)) == pytest.approx(expected, rel=1e-5)
+        assert float(acme.retrieval_loss(image, recipe, np.arange(5), config, hardness)) == pytest.approx(
+            expected, rel=1e-5
+        )
         expectations.append(expected)
-    between = float(acme.retrieval_loss(image, recipe, config, 0.25))
+    between = float(acme.retrieval_loss(image, recipe, np.arange(5), config, 0.25))
     assert between == pytest.approx(0.25 * expectations[0] + 0.75 * expectations[1], rel=1e-5)
     both = np.concatenate([image, recipe])
     labels = np.concatenate([np.arange(5)] * 2)
     positives = labels[:, None] == labels[None, :]
     config = dataclasses.replace(config, negatives="both")
-    assert float(acme.retrieval_loss(image, recipe, config, 1.0)) == pytest.approx(
-        oracles.hard_triplet(both, both, positives, 0.7), rel=1e-5
-    )
+    for hardness, oracle in ((1.0, oracles.hard_triplet), (0.0, oracles.all_triplets)):
+        got = float(acme.retrieval_loss(image, recipe, np.arange(5), config, hardness))
+        assert got == pytest.approx(oracle(both, both, positives, 0.7), rel=1e-5)
+    # Each anchor's own pair is the positive, whatever lies between it and itself.
+    terms = []
+    for a in range(10):
+        near = oracles.euclidean(both[a], both[(a + 5) % 10])
+        terms += [max(0, near - oracles.euclidean(both[a], both[n]) + 0.7) for n in range(10) if n % 5 != a % 5]
+    assert got == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+@pytest.mark.parametrize("negatives", ["cross", "both"])
+def test_photos_of_one_recipe_are_positives(rng, negatives):
+    image, recipe = (rng.normal(size=(6, 4)).astype("float32") for _ in range(2))
+    numbers = np.array([4, 9, 4, 2, 9, 4], "int32")
+    recipe = recipe[numbers % 3]  # one text a recipe
+    config = dataclasses.replace(TINY, margin=0.7, negatives=negatives)
+    same = numbers[:, None] == numbers[None, :]
+    for hardness, oracle in ((1.0, oracles.hard_triplet), (0.0, oracles.all_triplets)):
+        if negatives == "both":
+            both = np.concatenate([image, recipe])
+            expected = oracle(both, both, np.tile(same, (2, 2)), 0.7)
+        else:
+            expected = oracle(image, recipe, same, 0.7) + oracle(recipe, image, same, 0.7)
+        got = float(acme.retrieval_loss(image, recipe, numbers, config, hardness))
+        assert got == pytest.approx(expected, rel=1e-5)
+        assert got != pytest.approx(float(acme.retrieval_loss(image, recipe, np.arange(6), config, hardness)), rel=1e-2)
+    at_their_recipe = float(acme.retrieval_loss(10 * recipe, 10 * recipe, numbers, config, 1.0))
+    assert at_their_recipe == 0.0
+    for rows in (slice(0, 1), [0, 2, 5]):  # one item, or one recipe: nobody has a negative
+        assert float(acme.retrieval_loss(image[rows], recipe[rows], numbers[rows], config, 0.5)) == 0.0
 
 
 def test_equation_3_is_a_game_over_one_distance(rng):

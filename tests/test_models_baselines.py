@@ -55,14 +55,34 @@ def test_gradient_of_class_triplets(rng):
 
 def test_mismatched_pairs(rng):
     images, recipes = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
-    got = float(ranking.mismatched_pairs(_cosines(images, recipes), 0.1, 0.2))
+    got = float(ranking.mismatched_pairs(_cosines(images, recipes), np.eye(5, dtype=bool), 0.1, 0.2))
     assert got == pytest.approx(oracles.jne_cosine_loss(images, recipes, 0.1, 0.2), rel=1e-5)
 
 
 def test_symmetric_cross_entropy(rng):
     logits = rng.normal(size=(4, 4)).astype("float32")
-    got = float(ranking.symmetric_cross_entropy(logits))
+    got = float(ranking.symmetric_cross_entropy(logits, np.eye(4, dtype=bool)))
     assert got == pytest.approx(oracles.symmetric_cross_entropy(logits), rel=1e-5)
+
+
+def test_several_photos_of_a_recipe(rng):
+    """Items 0 and 2 are of one recipe, pair by pair of the batch."""
+    same = np.eye(4, dtype=bool)
+    same[0, 2] = same[2, 0] = True
+    cosines = rng.uniform(-1, 1, (4, 4)).astype("float32")
+    pull = [1 - cosines[i, j] for i in range(4) for j in range(4) if same[i, j]]
+    push = [max(0, cosines[i, j] - 0.1) for i in range(4) for j in range(4) if not same[i, j]]
+    got = float(ranking.mismatched_pairs(cosines, same, 0.1, 0.2))
+    assert got == pytest.approx(0.2 * np.mean(pull) + 0.8 * np.mean(push), rel=1e-5)
+    terms = []
+    for side in (cosines, cosines.T):
+        for i in range(4):
+            choices = [np.exp(side[i, j]) for j in range(4) if j == i or not same[i, j]]
+            terms.append(-np.log(np.exp(side[i, i]) / sum(choices)))
+    assert float(ranking.symmetric_cross_entropy(cosines, same)) == pytest.approx(np.mean(terms), rel=1e-5)
+    everybody = np.ones((4, 4), bool)
+    assert float(ranking.symmetric_cross_entropy(cosines, everybody)) == 0.0
+    assert float(ranking.mismatched_pairs(cosines, everybody, 0.1, 0.0)) == 0.0
 
 
 @pytest.mark.parametrize("name", ["jne", "adamine", "two_tower"])

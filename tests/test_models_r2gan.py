@@ -26,15 +26,53 @@ def test_equation_2(rng, negatives, adaptive):
     query, positive = _floats(rng.normal(size=(5, 4)), rng.normal(size=(5, 4)))
     v_query, v_positive, v_negative = _floats(*(rng.uniform(-1, 1, (5, 4, 2, 3)) for _ in range(3)))
     config = R2GANConfig(margin=0.4, picture_margin=0.15, negatives=negatives, adaptive=adaptive)
-    got = r2gan.ranking_losses(query, positive, v_query, v_positive, v_negative, config)
+    same = np.eye(5, dtype=bool)
+    got = r2gan.ranking_losses(query, positive, (v_query, v_positive, v_negative), same, config)
     expected = oracles.two_level_ranking(
         query, positive, v_query, v_positive, v_negative, 0.4, 0.15, negatives, adaptive
     )
     assert expected[0] > 0
     assert expected[1] > 0
     np.testing.assert_allclose([float(x) for x in got], expected, rtol=1e-4)
-    one_level = r2gan.ranking_losses(query, positive, None, None, None, config)
+    one_level = r2gan.ranking_losses(query, positive, None, same, config)
     assert (float(one_level[0]), float(one_level[1])) == (float(got[0]), 0.0)
+
+
+@pytest.mark.parametrize("negatives", ["mean", "hard", "all"])
+def test_photos_of_one_recipe_are_never_negatives(rng, negatives):
+    """Eq. 2 with items 0, 2 and 3 of one recipe and 1 and 4 of another, query by query."""
+    numbers = [7, 3, 7, 7, 3]
+    query, positive = _floats(rng.normal(size=(5, 4)), rng.normal(size=(5, 4)))
+    config = R2GANConfig(margin=0.9, negatives=negatives, adaptive=False)
+    same = np.equal.outer(numbers, numbers)
+    terms = []
+    for i in range(5):
+        others = [positive[j] for j in range(5) if numbers[j] != numbers[i]]
+        near = oracles.cosine_distance(query[i], positive[i])
+        if negatives == "mean":
+            far = [oracles.cosine_distance(query[i], np.mean(others, axis=0))]
+        else:
+            far = [oracles.cosine_distance(query[i], other) for other in others]
+        if negatives == "hard":
+            far = [min(far)]
+        if negatives == "all":
+            near = max(oracles.cosine_distance(query[i], positive[j]) for j in range(5) if numbers[j] == numbers[i])
+        terms += [max(0.0, near - one + 0.9) for one in far]
+    got = float(r2gan.ranking_losses(query, positive, None, same, config)[0])
+    assert got == pytest.approx(np.mean(terms), rel=1e-4)
+    assert got != pytest.approx(float(r2gan.ranking_losses(query, positive, None, np.eye(5, dtype=bool), config)[0]))
+
+
+@pytest.mark.parametrize("negatives", ["mean", "hard", "all"])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_query_without_a_negative_counts_nothing(rng, negatives, adaptive):
+    query, positive = _floats(rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+    pictures = _floats(*(rng.uniform(-1, 1, (3, 4, 2, 3)) for _ in range(3)))
+    config = R2GANConfig(negatives=negatives, adaptive=adaptive)
+    for rows in (1, 3):  # a batch of one; one recipe's photos
+        sides = [picture[:rows] for picture in pictures]
+        got = r2gan.ranking_losses(query[:rows], positive[:rows], sides, np.ones((rows, rows), bool), config)
+        assert [float(level) for level in got] == [0.0, 0.0]
 
 
 def test_satisfied_triplets_count_only_where_they_are_not_divided_out(rng):
@@ -44,14 +82,16 @@ def test_satisfied_triplets_count_only_where_they_are_not_divided_out(rng):
     positive[0] = [0, 1, 0, 0, 0]
     config = R2GANConfig(margin=0.05)
     plain = dataclasses.replace(config, adaptive=False)
-    adaptive, mean = (float(r2gan.ranking_losses(query, positive, None, None, None, c)[0]) for c in (config, plain))
+    adaptive, mean = (
+        float(r2gan.ranking_losses(query, positive, None, np.eye(5, dtype=bool), c)[0]) for c in (config, plain)
+    )
     assert mean > 0
     assert adaptive == pytest.approx(5 * mean, rel=1e-5)
 
 
 def test_the_negative_is_the_mean_of_the_others(rng):
     embeddings = rng.normal(size=(4, 3)).astype("float32")
-    got = ops.convert_to_numpy(r2gan.mean_of_others(embeddings))
+    got = ops.convert_to_numpy(r2gan.mean_of_others(embeddings, np.eye(4, dtype=bool)))
     for row in range(4):
         mean = np.mean([embeddings[other] for other in range(4) if other != row], axis=0)
         np.testing.assert_allclose(got[row], mean / np.linalg.norm(mean), rtol=1e-5)
@@ -144,7 +184,7 @@ def test_variants_have_their_parts_and_train(tiny_spec, tiny_batch, variant):
     phases = [phase.name for phase in model.phases]
     names = set(model.phases[-1].weights)
     assert ("discriminator_1" in phases) == ("generator" in phases) == (variant != "Semantic only")
-    assert ("discriminator_2" in phases) == (variant in ("GAN*", "R2GAN-Semantic", "R2GAN-"))
+    assert ("discriminator_2" in phases) == (variant in ("R2GAN", "GAN*", "R2GAN-Semantic", "R2GAN-"))
     assert ("picture_ranking" in names) == (variant not in ("Semantic only", "R2GAN-"))
     assert ("semantic" in names) == (variant != "R2GAN-Semantic")
     assert ("picture" in model.decoders) == (variant != "Semantic only")

@@ -61,6 +61,7 @@ def small() -> Experiment:
 
 
 VARIANTS = {
+    "TrajCross": {},
     "nogan": {"adversarial": False},
     "noxy": {"location": False},
     "OnlyTraj": {"trajectory_shape": "none"},

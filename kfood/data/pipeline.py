@@ -87,7 +87,8 @@ def recipe_batches(
 
     Returns:
         Dataset of dicts with the names, dtypes and shapes of :mod:`kfood.schema`: ``id``, ``image`` or the outputs of
-        ``features``, the spec's recipe inputs, ``ingredient_ids``, ``class_id``.
+        ``features``, the spec's recipe inputs, ``ingredient_ids``, ``class_id``,
+        ``recipe_number``.
 
     Raises:
         ValueError: if the spec does not fit the dataset, or the split does not fill a training batch.
@@ -146,6 +147,7 @@ def recipe_batches(
             **{name: tokens[name] for name in spec.recipe_inputs()},
             schema.INGREDIENT_IDS: tokenizer.ingredient_ids(names),
             schema.CLASS_ID: batch[schema.CLASS_ID],
+            schema.RECIPE_NUMBER: tf.unique(batch[schema.ID]).idx,
         }
 
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)

@@ -27,6 +27,8 @@ class RecipeEncoderConfig:
         part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
             that a title alone, or a list of ingredients, can be a query; never all of them. 0 in the papers.
         word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only.
+        vectors: file of word2vec, ``.bin`` or text, that the tables of words and ingredient names start from where
+            ``kfood train`` makes the model (:mod:`kfood.data.word_vectors`); empty: all start random.
     """
 
     word_size: int = 300
@@ -37,6 +39,7 @@ class RecipeEncoderConfig:
     dropout: float = 0.0
     part_dropout: float = 0.0
     word_dropout: float = 0.0
+    vectors: str = ""
 
 
 def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int) -> keras.Model:

@@ -130,3 +130,28 @@ class GatedLinearUnit(keras.layers.Layer):
     def compute_output_shape(self, shape):
         """Half the channels."""
         return (*shape[:-1], shape[-1] // 2)
+
+
+@keras.saving.register_keras_serializable("kfood")
+class NoNoise(keras.layers.Layer):
+    """Zeros in place of the generator's noise, one row for each row of the input.
+
+    Args:
+        size: width of the noise.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        """Float ``[batch, any]`` → zeros ``[batch, size]``."""
+        return ops.repeat(ops.zeros_like(inputs[:, :1]), self.size, axis=1)
+
+    def compute_output_shape(self, shape):
+        """``[batch, size]``."""
+        return (shape[0], self.size)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"size": self.size}

@@ -31,21 +31,23 @@ def hard_triplet(distances, positives, margin):
 
 
 def all_triplets(distances, positives, margin, adaptive=False):
-    """Triplet loss averaged over every (anchor, positive, negative) of the batch (ACME's row TL; Eq. 2, no mining).
+    """Triplet loss averaged over every anchor and negative of the batch (ACME's row TL; Eq. 2, no mining).
+
+    ``mean_(a, n) [max_p d(a, p) - d(a, n) + margin]+``. With pairs each anchor has one positive, and these are all the
+    triplets there are. Of several (photos of one recipe, or the anchor itself beside its pair) the farthest stands for
+    all, as in :func:`hard_triplet`: the cost stays with the square of the batch.
 
     Args:
         distances: float ``[m, n]``, anchors × gallery.
-        positives: bool ``[m, n]``, one true a row: with pairs each anchor has exactly one positive.
+        positives: bool ``[m, n]``; each row holds at least one true.
         margin: float, in the units of ``distances``.
         adaptive: average over those that are not 0 alone (AdaMine, section 3.4).
 
     Returns:
-        float scalar.
+        float scalar; 0 if nobody has a negative.
     """
-    dtype = keras.backend.standardize_dtype(distances.dtype)
-    is_positive = ops.cast(positives, dtype)
-    positive = ops.sum(distances * is_positive, axis=1, keepdims=True) / ops.sum(is_positive, axis=1, keepdims=True)
-    is_negative = 1.0 - is_positive
+    positive = select(distances, miners.farthest_positive(distances, positives))[:, None]
+    is_negative = 1.0 - ops.cast(positives, positive.dtype)
     terms = ops.relu(positive - distances + margin) * is_negative
     return mean_of_active(terms) if adaptive else ops.sum(terms) / ops.maximum(ops.sum(is_negative), 1.0)
 
@@ -90,37 +92,42 @@ def mean_of_active(terms):
     return ops.sum(terms) / ops.maximum(ops.sum(active), 1.0)
 
 
-def mismatched_pairs(cosines, margin, positive_share):
+def mismatched_pairs(cosines, positives, margin, positive_share):
     """JNE's cosine loss: pairs drawn together, mismatched ones pushed under a margin (Salvador et al. 2017, Eq. 1).
 
     ``share · (1 - cos)`` for a pair and ``(1 - share) · [cos - margin]+`` for an image with another recipe: the
     expectation, over the batch, of drawing a matching recipe with probability ``share`` and any other one otherwise.
 
     Args:
-        cosines: float ``[n, n]``, images × recipes; the pairs stand on the diagonal.
+        cosines: float ``[n, n]``, images × recipes.
+        positives: bool ``[n, n]``, true where an image is of the recipe; the diagonal holds the pairs.
         margin: float.
         positive_share: chance of a matching pair (released code: 0.2).
 
     Returns:
         float scalar.
     """
-    n = ops.cast(ops.shape(cosines)[0], cosines.dtype)
-    same = ops.eye(ops.shape(cosines)[0], dtype=cosines.dtype)
-    positive = ops.sum((1.0 - cosines) * same) / n
-    negative = ops.sum(ops.relu(cosines - margin) * (1.0 - same)) / ops.maximum(n * (n - 1.0), 1.0)
+    match = ops.cast(positives, cosines.dtype)
+    other = 1.0 - match
+    positive = ops.sum((1.0 - cosines) * match) / ops.sum(match)
+    negative = ops.sum(ops.relu(cosines - margin) * other) / ops.maximum(ops.sum(other), 1.0)
     return positive_share * positive + (1.0 - positive_share) * negative
 
 
-def symmetric_cross_entropy(logits):
+def symmetric_cross_entropy(logits, positives):
     """Each image names its recipe among the batch's, and each recipe its image (Radford et al. 2021, Figure 3).
 
     Args:
         logits: float ``[n, n]``, similarities over a temperature; the pairs stand on the diagonal.
+        positives: bool ``[n, n]``, true where an image is of the recipe. All but the pair itself are left out of the
+            choice: they are no wrong answers.
 
     Returns:
         float scalar: the mean over both directions.
     """
     labels = ops.arange(ops.shape(logits)[0])
+    left_out = ops.logical_and(positives, ops.logical_not(ops.eye(ops.shape(logits)[0], dtype="bool")))
+    logits = ops.where(left_out, -1e4, logits)  # float16 holds it, and exp of it is 0 beside any logit
     both = [
         ops.mean(keras.losses.sparse_categorical_crossentropy(labels, side, from_logits=True))
         for side in (logits, ops.transpose(logits))

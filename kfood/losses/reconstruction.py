@@ -67,9 +67,13 @@ def multi_label_margin_as_released(probabilities, targets):
     size = targets.shape[1]
     ones = ops.sum(targets, axis=1, keepdims=True)
     others = probabilities[:, 2:]
-    as_label_0 = (size - ones) * ops.relu(1.0 - probabilities[:, 0:1] + others)
-    as_label_1 = ones * ops.relu(1.0 - probabilities[:, 1:2] + others)
-    return ops.mean(ops.sum(as_label_0 + as_label_1, axis=1)) / size
+    label_0, label_1 = probabilities[:, 0:1], probabilities[:, 1:2]
+    as_label_0 = (size - ones) * ops.relu(1.0 - label_0 + others)
+    as_label_1 = ones * ops.relu(1.0 - label_1 + others)
+    # Without a present ingredient label 1 is no positive, and is one of the others; without an absent one, label 0 is.
+    between = ops.where(ones == 0.0, size * ops.relu(1.0 - label_0 + label_1), 0.0)
+    between += ops.where(ones == size, size * ops.relu(1.0 - label_1 + label_0), 0.0)
+    return ops.mean(ops.sum(as_label_0 + as_label_1, axis=1) + between[:, 0]) / size
 
 
 def kl_to_standard_normal(mean, log_variance):

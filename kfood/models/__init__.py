@@ -6,6 +6,8 @@ import json
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal
 
+from kfood.settings import without_sources
+
 if TYPE_CHECKING:
     from kfood.models.base import RetrievalModel
 
@@ -97,9 +99,7 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
     stored = run_config(run)
     if stored["model"] not in MODELS:
         raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
-    # The run's own weights replace whatever the encoders once started from.
-    stored["config"].get("image_encoder", {})["weights"] = ""
-    model = MODELS[stored["model"]].load()(stored["config"], stored["spec"])
+    model = MODELS[stored["model"]].load()(without_sources(stored["config"]), stored["spec"])
     checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"Expected a checkpoint {checkpoint}, received none: has the run finished an epoch?")

@@ -20,16 +20,20 @@ G_i2r, C_i2r        ``ingredient_head``, ``class_head``         V → ingredient
 λ1, λ2              ``alignment_weight``, ``translation_weight``  0.005, 0.002
 ==================  ==========================================  =================================================
 
-=========================================  ==================================================
-equation                                   function
-=========================================  ==================================================
-(1) L = L_Ret + λ1 L_MA + λ2 L_Trans       the weights in :attr:`ACME.phases`
-(2) L_Ret                                  :func:`retrieval_loss`
-(3) L_MA                                   :func:`alignment_loss`, :func:`critic_loss`
-(4) L_Gr2i                                 :func:`picture_losses`, :func:`discriminator_loss`
-L_Cr2i (section 3.4.1)                     :func:`picture_losses`
-L_Gi2r + L_Ci2r (section 3.4.2)            :func:`ingredient_losses`
-=========================================  ==================================================
+=======================================  ==============================  ==========================================
+equation                                 loss (column of metrics.csv)    function
+=======================================  ==============================  ==========================================
+(1) L = L_Ret + λ1 L_MA + λ2 L_Trans     ``loss``                        the weights in :attr:`ACME.phases`
+(2) L_Ret                                ``retrieval``                   :func:`retrieval_loss`
+(3) L_MA, min over E_V, E_R              ``alignment``                   :func:`alignment_loss`
+(3) L_MA, max over D_M; WGAN-GP's term   ``critic``, ``critic_penalty``  :func:`critic_loss`
+(4) L_Gr2i, min over G_r2i               ``picture``                     :func:`picture_losses`
+(4) L_Gr2i, max over D_r2i               ``discriminator``               :func:`discriminator_loss`
+KL of StackGAN's condition               ``conditioning``                :func:`picture_losses`
+L_Cr2i (section 3.4.1)                   ``picture_class``               :func:`picture_losses`
+L_Gi2r, L_Ci2r (section 3.4.2)           ``ingredients``,                :func:`ingredient_losses`
+                                         ``ingredients_class``
+=======================================  ==============================  ==========================================
 
 Where this file departs from the paper, or fills what it leaves open, and what the authors' released code does:
 
@@ -39,10 +43,17 @@ Where this file departs from the paper, or fills what it leaves open, and what t
   (``alignment_gradient="recipe"``).
 - Eq. 2 takes negatives from the other modality; the released code mines over the 2N rows of both modalities together
   (``negatives="both"``). The sums of Eq. 2 are means here, so that the weights do not depend on the batch size.
+- Photos of one recipe in a batch are positives, as section 3.1 wants every photo of a recipe near it; the released code
+  makes them negatives. Of several the farthest counts.
 - The row TL of Table 2 has no mining: the loss is averaged over all triplets of the batch.
 - Eq. 4 is played as printed (``generator_objective="minimax"``); the released code's generator maximises log D
   (``"non_saturating"``). KL of the conditioning augmentation ×2, and D_r2i's condition being its mean: released code.
-- C_r2i is trained here on real and generated pictures as the paper says; in the released code no optimizer holds it.
+- C_r2i is trained here on real and generated pictures as the paper says. In the released code D_r2i's optimizer holds
+  it, but its gradients are cleared before each step, so that it never learns.
+- Real pictures are scaled to [-1, 1], the range of G_r2i's tanh; the released code shows D_r2i real ones normalised by
+  ImageNet's mean and deviation, -2.1 to 2.6, which no generated one can reach.
+- Convolutions of G_r2i, D_r2i and C_r2i start orthogonal, as in StackGAN-v2's own code; the released code starts them
+  as PyTorch does. Adam's ε is Keras' 1e-7; PyTorch's is 1e-8.
 - Ingredients are trained by binary cross-entropy; the released code's margin loss reads the 0/1 vector as indices
   (``ingredient_loss="margin_as_released"``), and scales the larger of the two translation losses down to the smaller
   (``balance_translation=True``).
@@ -52,8 +63,9 @@ Where this file departs from the paper, or fills what it leaves open, and what t
   let them settle at opposite ends of each dimension, where all distances between them are equal and tanh passes no
   gradient: seen when training from scratch.
 - Recipes: an ingredient is one entry of a name vocabulary, as in the paper, or the mean of its words
-  (``RecipeSpec.ingredient_unit``); sentence vectors are learned by a word-level bi-LSTM, or precomputed as in the paper
-  (``RecipeSpec.instruction_vectors``).
+  (``RecipeSpec.ingredient_unit``). Its vectors start random, or from word2vec's as in the paper where
+  ``recipe_encoder.vectors`` names their file. Sentence vectors are learned by a word-level bi-LSTM, or precomputed as
+  in the paper (``RecipeSpec.instruction_vectors``).
 
 :func:`as_released` turns every such option to the released code's side.
 """
@@ -71,7 +83,7 @@ from kfood.layers.outputs import UnitLength
 from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, run
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, recipes_of, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,12 +232,13 @@ def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
 # Equations.
 
 
-def retrieval_loss(image, recipe, config: ACMEConfig, hardness):
-    """Eq. 2: a triplet loss in both directions; the pair is the positive.
+def retrieval_loss(image, recipe, recipes, config: ACMEConfig, hardness):
+    """Eq. 2: a triplet loss in both directions; all of one recipe are positives (section 3.1: every photo of it).
 
     Args:
         image: V, float ``[batch, d]``.
         recipe: R, float ``[batch, d]``.
+        recipes: int ``[batch]``, the number of each item's recipe.
         config: margin, and where negatives come from.
         hardness: float scalar in [0, 1]: weight of the hardest triplet of each anchor (HM of Table 2: 1) against the
             mean over all triplets (TL: 0).
@@ -238,12 +251,11 @@ def retrieval_loss(image, recipe, config: ACMEConfig, hardness):
         hardest = ranking.hard_triplet(between, same, config.margin)
         return hardness * hardest + (1.0 - hardness) * ranking.all_triplets(between, same, config.margin)
 
-    labels = ops.arange(ops.shape(image)[0])
-    if config.negatives == "both":  # 2N anchors, each with its pair and itself as positives
-        both, labels = ops.concatenate([image, recipe]), ops.concatenate([labels, labels])
-        return triplet(distances.euclidean(both, both), miners.matches(labels, labels))
+    if config.negatives == "both":  # 2N anchors; each is its own positive too, but never the farthest
+        both, recipes = ops.concatenate([image, recipe]), ops.concatenate([recipes, recipes])
+        return triplet(distances.euclidean(both, both), miners.matches(recipes, recipes))
     between = distances.euclidean(image, recipe)
-    same = miners.matches(labels, labels)
+    same = miners.matches(recipes, recipes)
     return triplet(between, same) + triplet(ops.transpose(between), same)
 
 
@@ -433,7 +445,9 @@ class ACME(RetrievalModel):
         if hardness and config.mining_warmup_steps and self.optimizer is not None:
             steps = ops.cast(self.optimizer.iterations, "float32")
             hardness = ops.minimum(1.0, steps / config.mining_warmup_steps)
-        named = {"retrieval": retrieval_loss(features["image"], features["recipe"], config, hardness)}
+        named = {
+            "retrieval": retrieval_loss(features["image"], features["recipe"], recipes_of(batch), config, hardness)
+        }
         if config.alignment:
             named["alignment"] = alignment_loss(
                 self.critic, features["image_hidden"], features["recipe_hidden"], config.alignment_gradient
@@ -478,34 +492,9 @@ class ACME(RetrievalModel):
         """Embedding → picture in [0, 255] at the mean of its condition, without noise: the same picture every time."""
         embedding = keras.Input((self.config.embedding_size,), name="embedding")
         mean, _ = self.conditioning(embedding)
-        quiet = NoNoise(self.config.noise_size)(mean)
+        quiet = stackgan.NoNoise(self.config.noise_size)(mean)
         picture = keras.layers.Rescaling(127.5, 127.5)(self.generator([mean, quiet]))
         return keras.Model(embedding, picture, name="picture")
-
-
-@keras.saving.register_keras_serializable("kfood")
-class NoNoise(keras.layers.Layer):
-    """Zeros in place of the generator's noise, one row for each row of the input.
-
-    Args:
-        size: width of the noise.
-    """
-
-    def __init__(self, size, **kwargs):
-        super().__init__(**kwargs)
-        self.size = size
-
-    def call(self, inputs):
-        """Float ``[batch, any]`` → zeros ``[batch, size]``."""
-        return ops.repeat(ops.zeros_like(inputs[:, :1]), self.size, axis=1)
-
-    def compute_output_shape(self, shape):
-        """``[batch, size]``."""
-        return (shape[0], self.size)
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"size": self.size}
 
 
 def _normalised(vectors):

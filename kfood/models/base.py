@@ -15,7 +15,7 @@ from keras import ops
 
 from kfood import backend, distances, schema
 from kfood.layers.features import rest
-from kfood.settings import from_dict
+from kfood.settings import from_dict, without_sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +296,28 @@ class RetrievalModel(keras.Model):
         for name in ("class_weight", "sample_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
+        args, kwargs = _without_ids(args, kwargs)
         return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As ``keras.Model.evaluate``."""
+        args, kwargs = _without_ids(args, kwargs)
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """As ``keras.Model.predict``."""
+        args, kwargs = _without_ids(args, kwargs)
+        return super().predict(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As ``keras.Model.train_on_batch``."""
+        args, kwargs = _without_ids(args, kwargs)
+        return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """As ``keras.Model.test_on_batch``."""
+        args, kwargs = _without_ids(args, kwargs)
+        return super().test_on_batch(*args, **kwargs)
 
     def train_step(self, data):
         """Adversaries move first on features without gradient, then the others on the same features."""
@@ -324,8 +345,24 @@ class RetrievalModel(keras.Model):
         return self._log([self.compute_losses(batch_of(data), training=False)])
 
     def get_config(self):
-        """Config and spec as plain dicts."""
-        return {"config": dataclasses.asdict(self.config), "spec": dataclasses.asdict(self.spec), "name": self.name}
+        """Config and spec as plain dicts, without the files that weights started from: a saved model has its own."""
+        config = without_sources(dataclasses.asdict(self.config))
+        return {"config": config, "spec": dataclasses.asdict(self.spec), "name": self.name}
+
+    def save_own_variables(self, store):
+        """As Keras, and the random states: what is loaded goes on as if it had never been saved."""
+        super().save_own_variables(store)
+        for index, state in enumerate(random_states(self)):
+            store[f"{_RANDOM_STATE}{index}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store):
+        """The reverse of :meth:`save_own_variables`; a model with other sources of chance keeps its own states."""
+        saved = [name for name in store.keys() if name.startswith(_RANDOM_STATE)]  # noqa: SIM118 (no iterator)
+        super().load_own_variables({name: store[name] for name in store.keys() if name not in saved})  # noqa: SIM118
+        states = random_states(self)
+        if len(saved) == len(states):
+            for index, state in enumerate(states):
+                state.assign(store[f"{_RANDOM_STATE}{index}"])
 
     @property
     def _adversaries(self):
@@ -352,6 +389,18 @@ class RetrievalModel(keras.Model):
 
 
 _NOT_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+def _without_ids(args, kwargs):
+    """Arguments of ``fit`` and its like without the strings of ``id``, wherever data may stand."""
+    kwargs = {
+        key: backend.without(value, schema.ID) if key in ("x", "validation_data") else value
+        for key, value in kwargs.items()
+    }
+    return ((backend.without(args[0], schema.ID), *args[1:]) if args else args), kwargs
+
+
+_RANDOM_STATE = "random_state_"
 
 
 class _Epochs(keras.callbacks.Callback):
@@ -384,6 +433,22 @@ def run(network: keras.Model, batch: Mapping[str, Any], training: bool) -> Any:
 def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:
     """The features of a batch that a network takes."""
     return {name: batch[name] for name in network.input}
+
+
+def recipes_of(batch: Mapping[str, Any]):
+    """The number of each item's recipe, int ``[batch]``: equal ones are positives, never negatives.
+
+    Without the feature ``recipe_number`` each item is a recipe of its own.
+    """
+    if schema.RECIPE_NUMBER in batch:
+        return ops.cast(batch[schema.RECIPE_NUMBER], "int32")
+    return ops.arange(ops.shape(batch[schema.IMAGE])[0])
+
+
+def random_states(model: keras.Model) -> list:
+    """State of every seed generator, each once; Keras does not count them among the weights."""
+    generators = [generator for layer in model._flatten_layers() for generator in layer._seed_generators]
+    return [g.state for g in {id(generator): generator for generator in generators}.values()]
 
 
 def parameters(*networks: Any) -> int:

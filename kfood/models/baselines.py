@@ -34,14 +34,14 @@ import dataclasses
 import keras
 from keras import ops
 
-from kfood import distances, schema
+from kfood import distances, miners, schema
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, run
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, recipes_of, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ class JNE(_JointEmbedding):
             for side in (image, recipe)
         )
         return {
-            "pairs": ranking.mismatched_pairs(cosines, self.config.margin, self.config.positive_share),
+            "pairs": ranking.mismatched_pairs(cosines, _alike(batch), self.config.margin, self.config.positive_share),
             "semantic": sum(semantic),
         }
 
@@ -203,7 +203,7 @@ class AdaMine(_JointEmbedding):
         """``instance`` and ``semantic``, each the sum over both directions."""
         between = distances.cosine(features["image"], features["recipe"])
         labels, margin = batch[schema.CLASS_ID], self.config.margin
-        same = ops.eye(ops.shape(labels)[0], dtype="bool")
+        same = _alike(batch)
         sides = (between, ops.transpose(between))
         return {
             "instance": sum(ranking.all_triplets(side, same, margin, adaptive=True) for side in sides),
@@ -233,7 +233,7 @@ class TwoTower(_JointEmbedding):
     def losses_of(self, phase, features, batch, training):
         """``contrastive``."""
         cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
-        return {"contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines))}
+        return {"contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines), _alike(batch))}
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -261,6 +261,11 @@ class Temperature(keras.layers.Layer):
     def get_config(self):
         """Arguments of the constructor."""
         return super().get_config() | {"start": self.start}
+
+
+def _alike(batch):
+    """Which images are of which recipes of the batch: bool ``[batch, batch]``."""
+    return miners.matches(recipes_of(batch), recipes_of(batch))
 
 
 # CCA.

@@ -100,7 +100,7 @@ from kfood.layers.attention_towers import AttentionEncoderConfig, finished, imag
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.outputs import UnitLength
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, run, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, recipes_of, run, select
 
 MODALITIES = ("image", "recipe")
 
@@ -231,7 +231,7 @@ def reconstructor(config: MCENConfig, width: int, name: str) -> keras.Model:
 # Equations.
 
 
-def retrieval_loss(image, recipe, margin, negatives):
+def retrieval_loss(image, recipe, margin, negatives, recipes=None):
     """Eq. 13 in both directions, L_ret of Eq. 14; the pair is the positive.
 
     Args:
@@ -239,13 +239,14 @@ def retrieval_loss(image, recipe, margin, negatives):
         recipe: e^r, float ``[batch, d]``.
         margin: m, in units of the cosine.
         negatives: ``"all"`` or ``"active"``, see :class:`MCENConfig`.
+        recipes: int ``[batch]``, the number of each item's recipe; by default each is one of its own.
 
     Returns:
         float scalar.
     """
     between = distances.cosine(image, recipe)
-    labels = ops.arange(ops.shape(image)[0])
-    same = miners.matches(labels, labels)
+    recipes = ops.arange(ops.shape(image)[0]) if recipes is None else recipes
+    same = miners.matches(recipes, recipes)
     active = negatives == "active"
     return sum(ranking.all_triplets(side, same, margin, active) for side in (between, ops.transpose(between)))
 
@@ -361,7 +362,7 @@ class MCEN(RetrievalModel):
         """Every loss of Eq. 20 that the variant has, unweighted."""
         named = {
             "retrieval": retrieval_loss(
-                features["image"], features["recipe"], self.config.margin, self.config.negatives
+                features["image"], features["recipe"], self.config.margin, self.config.negatives, recipes_of(batch)
             )
         }
 

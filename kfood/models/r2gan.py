@@ -23,19 +23,20 @@ d(·, ·)                 cosine; pixel-wise Euclidean for pictures     :mod:`kf
                         ``generator_reconstruction_weight``
 ======================  ============================================  ==============================================
 
-=============================================  ==================================================
-equation                                       function
-=============================================  ==================================================
-(2) L_rank                                     :func:`ranking_losses`
-(3) L_D1                                       :func:`discriminator_1_loss`
-(4) L_D2                                       :func:`discriminator_2_loss`
-(5) L_G                                        :func:`generator_loss`
-(6) L_recon                                    :func:`reconstruction_loss`
-(7) L_sem                                      :func:`semantic_loss`
-(8) L_full = L_rank + γ L_recon + λ L_sem      weights of the phase ``encoders``
-(9) L_Gfull = L_G + δ L_recon                  weights of the phase ``generator``
-(10) one-level L_rank (R2GAN-)                 ``picture_ranking=False``
-=============================================  ==================================================
+===========================================  ===============================  ===================================
+equation                                     loss (column of metrics.csv)     function
+===========================================  ===============================  ===================================
+(2) L_rank, its two levels                   ``ranking``,                     :func:`ranking_losses`
+                                             ``picture_ranking``
+(3) L_D1                                     ``discriminator_1``              :func:`discriminator_1_loss`
+(4) L_D2                                     ``discriminator_2``              :func:`discriminator_2_loss`
+(5) L_G                                      ``generator``                    :func:`generator_loss`
+(6) L_recon                                  ``reconstruction``               :func:`reconstruction_loss`
+(7) L_sem                                    ``semantic``                     :func:`semantic_loss`
+(8) L_full = L_rank + γ L_recon + λ L_sem    ``loss``                         weights of the phase ``encoders``
+(9) L_Gfull = L_G + δ L_recon                                                 weights of the phase ``generator``
+(10) one-level L_rank (R2GAN-)                                                ``picture_ranking=False``
+===========================================  ===============================  ===================================
 
 Where this file fills what the paper leaves open, or departs from it (there is no released code):
 
@@ -46,7 +47,8 @@ Where this file fills what the paper leaves open, or departs from it (there is n
   that section 4.1 adopts (``adaptive=False``: by their number).
 - Negatives: the mean of the batch's other items, as the paper says (``negatives="mean"``). Once each pair is nearer
   than that mean, which lies in the middle of everything, nothing is left to learn; the nearest one (``"hard"``) and
-  each (``"all"``) go further. With these, v_n are the pictures of these items.
+  each (``"all"``) go further. With these, v_n are the pictures of these items. Photos of one recipe in a batch are
+  never negatives of each other.
 - Eq. 3 to 5 have logarithms of a sigmoid, computed from logits. Eq. 5 prints ½ on its first term alone, the text says
   that the two discriminators' losses are averaged: both terms have ½ here. G descends log(1 - D) as printed
   (``generator_objective="minimax"``), or ascends log D (``"non_saturating"``).
@@ -55,8 +57,20 @@ Where this file fills what the paper leaves open, or departs from it (there is n
   D1's, being the one that knows real photos.
 - G has no noise input. Real photos are reduced to its size and scaled to [-1, 1]. Widths are chosen so that the whole
   has the 89.9 M parameters that MCEN's Table 3 counts.
+- "G, D1, D2 are optimized alternatively": here D1 and D2 move first, on features without gradient; then G and the
+  encoders move together, on one forward pass and each by its own losses.
+- Batch normalisation: D1 and D2 see real, image-born and recipe-born pictures apart, so that Φ is normalised kind by
+  kind and Eq. 6 does not see what all pictures of a kind have in common. G makes all its pictures in one call; with
+  ``negatives="mean"`` those of E_n, which are nearly alike, are half of what its statistics are of (on their own they
+  would be normalised by their small differences), and R2GAN- has none of them.
+- Layers of G, D1 and D2 start Glorot uniform; DCGAN, which guides them, starts from N(0, 0.02).
+- Encoders are JNE's: tanh follows the last layer (released code of JNE); its word2vec vectors are a start that
+  ``recipe_encoder.vectors`` names, random without; its skip-instruction vectors are learned by a word-level bi-LSTM, or
+  precomputed (``RecipeSpec.instruction_vectors``).
+- Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
 - β1 = 0.5 for the GAN's optimizers (DCGAN). The plateau after which the rate halves is 5 epochs.
 - GAN* (Figure 5a): D2 tells real photos from recipe-born pictures, and everything else stays.
+- GAN (Figure 5b) has no D2. Its figure shows the image-born picture alone; here recipe-born ones stay in Eq. 2 and 6.
 """
 
 import dataclasses
@@ -72,7 +86,7 @@ from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.layers.towers import unit_encoders
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices
+from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, recipes_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,52 +157,46 @@ class R2GANConfig:
 # Equations.
 
 
-def ranking_losses(query, positive, query_picture, positive_picture, negative_picture, config: R2GANConfig):
+def ranking_losses(query, positive, pictures, same, config: R2GANConfig):
     """Eq. 2 in one direction: (the embeddings' level, the pictures' level, before μ).
+
+    A query whose recipe is all that the batch holds has no negative, and counts 0.
 
     Args:
         query: E_q, float ``[batch, d]``.
         positive: E_p, float ``[batch, d]``, of the other modality; row i is the pair of query i.
-        query_picture: v_q, float ``[batch, side, side, 3]``, or None without the second level.
-        positive_picture: v_p, likewise.
-        negative_picture: v_n, likewise; only read with ``negatives="mean"``, else v_n are other rows of v_p.
+        pictures: (v_q, v_p, v_n), float ``[batch, side, side, 3]`` each, or None without the second level (Eq. 10). v_n
+            is only read with ``negatives="mean"``, else v_n are other rows of v_p, and may be None.
+        same: bool ``[batch, batch]``, which items are of one recipe.
         config: margins, negatives, normalisation.
 
     Returns:
         Two float scalars; the second is 0 without pictures.
     """
-    with_pictures = query_picture is not None
-    v_query, v_positive = (_pixels(x) if with_pictures else None for x in (query_picture, positive_picture))
-    margins = (config.margin, config.picture_margin) if with_pictures else (config.margin,)
+    nearest = None
+    if config.negatives == "hard":  # those of the embeddings' level, for both levels
+        nearest = miners.nearest_negative(distances.cosine(query, positive), same)
+    mean = mean_of_others(positive, same) if config.negatives == "mean" else None
+    both = distances.cosine, distances.cosine_of_pairs
+    first = _level(*both, (query, positive, mean), config.margin, same, nearest, config)
+    if pictures is None:
+        return first, 0.0
+    both = distances.euclidean, distances.euclidean_of_pairs
+    rows = [None if picture is None else _pixels(picture) for picture in pictures]
+    return first, _level(*both, rows, config.picture_margin, same, nearest, config)
+
+
+def _level(distance, distance_of_pairs, rows, margin, same, nearest, config):
+    """max{d(q, p) - d(q, n) + α, 0} over the batch; rows: q, p and, of the negatives' mean, n."""
+    query, positive, negative = rows
+    if config.negatives == "all":
+        return ranking.all_triplets(distance(query, positive), same, margin, config.adaptive)
     if config.negatives == "mean":
-        near = [distances.cosine_of_pairs(query, positive)]
-        far = [distances.cosine_of_pairs(query, mean_of_others(positive))]
-        if with_pictures:
-            near.append(distances.euclidean_of_pairs(v_query, v_positive))
-            far.append(distances.euclidean_of_pairs(v_query, _pixels(negative_picture)))
-        levels = [_relative(*terms, config) for terms in zip(near, far, margins, strict=True)]
+        far = distance_of_pairs(query, negative)
     else:
-        same = ops.eye(ops.shape(query)[0], dtype="bool")
-        tables = [distances.cosine(query, positive)]
-        if with_pictures:
-            tables.append(distances.euclidean(v_query, v_positive))
-        if config.negatives == "all":
-            levels = [
-                ranking.all_triplets(table, same, margin, config.adaptive)
-                for table, margin in zip(tables, margins, strict=True)
-            ]
-        else:
-            hardest = miners.nearest_negative(tables[0], same)
-            levels = [
-                _relative(ops.diagonal(table), ranking.select(table, hardest), margin, config)
-                for table, margin in zip(tables, margins, strict=True)
-            ]
-    return levels[0], levels[1] if with_pictures else 0.0
-
-
-def _relative(positive, negative, margin, config):
-    """max{d(q, p) - d(q, n) + α, 0} over the batch."""
-    terms = ops.relu(positive - negative + margin)
+        far = ranking.select(distance(query, positive), nearest)
+    terms = ops.relu(distance_of_pairs(query, positive) - far + margin)
+    terms = ops.where(ops.all(same, axis=1), 0.0, terms)
     return ranking.mean_of_active(terms) if config.adaptive else ops.mean(terms)
 
 
@@ -198,9 +206,17 @@ def _pixels(pictures):
     return rows / ops.sqrt(ops.cast(ops.shape(rows)[1], "float32"))
 
 
-def mean_of_others(embeddings):
-    """E_n (section 4.1): for each row the mean of all other rows, normalised; float ``[batch, d]`` to the same."""
-    others = ops.sum(embeddings, axis=0, keepdims=True) - embeddings
+def mean_of_others(embeddings, same):
+    """E_n (section 4.1): for each row the mean of all rows of other recipes, normalised.
+
+    Args:
+        embeddings: float ``[batch, d]``.
+        same: bool ``[batch, batch]``, which rows are of one recipe.
+
+    Returns:
+        float ``[batch, d]``; zeros where there is no other recipe.
+    """
+    others = ops.matmul(ops.cast(ops.logical_not(same), embeddings.dtype), embeddings)
     return distances.unit_length(others)
 
 
@@ -327,10 +343,11 @@ class R2GAN(RetrievalModel):
         if not self.config.adversarial:
             return features
         image, recipe = features["image"], features["recipe"]
+        same = miners.matches(recipes_of(batch), recipes_of(batch))
         names, embeddings = ["image_picture", "recipe_picture"], [image, recipe]
         if self.config.picture_ranking and self.config.negatives == "mean":
             names += ["image_negative_picture", "recipe_negative_picture"]
-            embeddings += [mean_of_others(recipe), mean_of_others(image)]
+            embeddings += [mean_of_others(recipe, same), mean_of_others(image, same)]
         # One call: batch normalisation sees all of them, as its moving statistics do in use.
         pictures = self.generator(ops.concatenate(embeddings), training=training)
         features |= dict(zip(names, ops.split(pictures, len(names)), strict=True))
@@ -354,37 +371,31 @@ class R2GAN(RetrievalModel):
     def _shared_losses(self, features, batch, training):
         config = self.config
         image, recipe = features["image"], features["recipe"]
-        pictures: tuple = (None, None, None, None)
+        same = miners.matches(recipes_of(batch), recipes_of(batch))
+        of_image = of_recipe = None
         if config.picture_ranking:
-            pictures = (
-                features["image_picture"],
-                features["recipe_picture"],
-                features.get("image_negative_picture"),
-                features.get("recipe_negative_picture"),
-            )
-        v_image, v_recipe, v_image_negative, v_recipe_negative = pictures
+            v_image, v_recipe = features["image_picture"], features["recipe_picture"]
+            of_image = (v_image, v_recipe, features.get("image_negative_picture"))
+            of_recipe = (v_recipe, v_image, features.get("recipe_negative_picture"))
         both = (
-            ranking_losses(image, recipe, v_image, v_recipe, v_image_negative, config),
-            ranking_losses(recipe, image, v_recipe, v_image, v_recipe_negative, config),
+            ranking_losses(image, recipe, of_image, same, config),
+            ranking_losses(recipe, image, of_recipe, same, config),
         )
         named = {"ranking": both[0][0] + both[1][0]}
         if config.picture_ranking:
             named["picture_ranking"] = both[0][1] + both[1][1]
         if config.adversarial:
-            real, image_born, recipe_born = (
-                (*self.discriminator_1(features[name], training=training), features[name])
-                for name in ("real_picture", "image_picture", "recipe_picture")
-            )
+            sides = {name: features[f"{name}_picture"] for name in ("real", "image", "recipe")}
+            seen = {name: self.discriminator_1(picture, training=training) for name, picture in sides.items()}
             second = None
             if config.second_discriminator != "none":
                 second = self.discriminator_2(features["recipe_picture"], training=training)[1]
-            named["generator"] = generator_loss(image_born[1], second, config.generator_objective)
-            named["reconstruction"] = reconstruction_loss(
-                real[::2], image_born[::2], recipe_born[::2], config.pixel_weight
-            )
+            named["generator"] = generator_loss(seen["image"][1], second, config.generator_objective)
+            real, image_born, recipe_born = ((seen[name][0], picture) for name, picture in sides.items())
+            named["reconstruction"] = reconstruction_loss(real, image_born, recipe_born, config.pixel_weight)
         if config.semantic:
-            of_image, of_recipe = (self.classifier(embeddings, training=training) for embeddings in (image, recipe))
-            named["semantic"] = semantic_loss(of_image, of_recipe, batch[schema.CLASS_ID])
+            first, second = (self.classifier(embeddings, training=training) for embeddings in (image, recipe))
+            named["semantic"] = semantic_loss(first, second, batch[schema.CLASS_ID])
         return named
 
     def _picture_decoder(self):
