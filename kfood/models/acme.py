@@ -445,9 +445,8 @@ class ACME(RetrievalModel):
         if hardness and config.mining_warmup_steps and self.optimizer is not None:
             steps = ops.cast(self.optimizer.iterations, "float32")
             hardness = ops.minimum(1.0, steps / config.mining_warmup_steps)
-        named = {
-            "retrieval": retrieval_loss(features["image"], features["recipe"], recipes_of(batch), config, hardness)
-        }
+        recipes = recipes_of(batch, features["image"])
+        named = {"retrieval": retrieval_loss(features["image"], features["recipe"], recipes, config, hardness)}
         if config.alignment:
             named["alignment"] = alignment_loss(
                 self.critic, features["image_hidden"], features["recipe_hidden"], config.alignment_gradient

@@ -435,14 +435,16 @@ def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:
     return {name: batch[name] for name in network.input}
 
 
-def recipes_of(batch: Mapping[str, Any]):
+def recipes_of(batch: Mapping[str, Any], embeddings):
     """The number of each item's recipe, int ``[batch]``: equal ones are positives, never negatives.
 
-    Without the feature ``recipe_number`` each item is a recipe of its own.
+    Args:
+        batch: without the feature ``recipe_number`` each item is a recipe of its own.
+        embeddings: ``[batch, ...]``, of these items.
     """
     if schema.RECIPE_NUMBER in batch:
         return ops.cast(batch[schema.RECIPE_NUMBER], "int32")
-    return ops.arange(ops.shape(batch[schema.IMAGE])[0])
+    return ops.arange(ops.shape(embeddings)[0])
 
 
 def random_states(model: keras.Model) -> list:

@@ -177,7 +177,9 @@ class JNE(_JointEmbedding):
             for side in (image, recipe)
         )
         return {
-            "pairs": ranking.mismatched_pairs(cosines, _alike(batch), self.config.margin, self.config.positive_share),
+            "pairs": ranking.mismatched_pairs(
+                cosines, _alike(batch, image), self.config.margin, self.config.positive_share
+            ),
             "semantic": sum(semantic),
         }
 
@@ -203,7 +205,7 @@ class AdaMine(_JointEmbedding):
         """``instance`` and ``semantic``, each the sum over both directions."""
         between = distances.cosine(features["image"], features["recipe"])
         labels, margin = batch[schema.CLASS_ID], self.config.margin
-        same = _alike(batch)
+        same = _alike(batch, features["image"])
         sides = (between, ops.transpose(between))
         return {
             "instance": sum(ranking.all_triplets(side, same, margin, adaptive=True) for side in sides),
@@ -233,7 +235,9 @@ class TwoTower(_JointEmbedding):
     def losses_of(self, phase, features, batch, training):
         """``contrastive``."""
         cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
-        return {"contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines), _alike(batch))}
+        return {
+            "contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines), _alike(batch, features["image"]))
+        }
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -263,9 +267,10 @@ class Temperature(keras.layers.Layer):
         return super().get_config() | {"start": self.start}
 
 
-def _alike(batch):
+def _alike(batch, embeddings):
     """Which images are of which recipes of the batch: bool ``[batch, batch]``."""
-    return miners.matches(recipes_of(batch), recipes_of(batch))
+    recipes = recipes_of(batch, embeddings)
+    return miners.matches(recipes, recipes)
 
 
 # CCA.

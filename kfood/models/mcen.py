@@ -362,7 +362,11 @@ class MCEN(RetrievalModel):
         """Every loss of Eq. 20 that the variant has, unweighted."""
         named = {
             "retrieval": retrieval_loss(
-                features["image"], features["recipe"], self.config.margin, self.config.negatives, recipes_of(batch)
+                features["image"],
+                features["recipe"],
+                self.config.margin,
+                self.config.negatives,
+                recipes_of(batch, features["image"]),
             )
         }
 

@@ -343,7 +343,8 @@ class R2GAN(RetrievalModel):
         if not self.config.adversarial:
             return features
         image, recipe = features["image"], features["recipe"]
-        same = miners.matches(recipes_of(batch), recipes_of(batch))
+        recipes = recipes_of(batch, image)
+        same = miners.matches(recipes, recipes)
         names, embeddings = ["image_picture", "recipe_picture"], [image, recipe]
         if self.config.picture_ranking and self.config.negatives == "mean":
             names += ["image_negative_picture", "recipe_negative_picture"]
@@ -371,7 +372,8 @@ class R2GAN(RetrievalModel):
     def _shared_losses(self, features, batch, training):
         config = self.config
         image, recipe = features["image"], features["recipe"]
-        same = miners.matches(recipes_of(batch), recipes_of(batch))
+        recipes = recipes_of(batch, image)
+        same = miners.matches(recipes, recipes)
         of_image = of_recipe = None
         if config.picture_ranking:
             v_image, v_recipe = features["image_picture"], features["recipe_picture"]
