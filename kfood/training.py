@@ -405,6 +405,9 @@ def train(
             most_gigabytes=config.feature_gigabytes,
             quiet=not verbose,
         )
+    if not progress.epoch:
+        for bag in model.bags:
+            bag.adapt(pipeline.recipe_batches(dataset, "train", spec, config.batch_size, training=False, photos=False))
     _start_run(run, description, dataset)
     _cut_csv(run / "metrics.csv", progress.epoch)
     if features is not None:
