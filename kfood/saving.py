@@ -11,6 +11,7 @@ from typing import Any
 PACKAGE = "kfood"
 
 SERIALIZABLE = {
+    "kfood.layers.bag": ("WordBag",),
     "kfood.layers.attention": ("AttentionPooling", "JoinedPooling", "AttentionDecoder", "AttentionDecoderCell"),
     "kfood.layers.hierarchical": ("Places",),
     "kfood.layers.image": ("PhotoNormalization",),

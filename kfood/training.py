@@ -441,6 +441,9 @@ def _train(
             most_gigabytes=config.feature_gigabytes,
             quiet=not verbose,
         )
+    if not progress.epoch:
+        for bag in model.bags:
+            bag.adapt(pipeline.recipe_batches(dataset, "train", spec, config.batch_size, training=False, photos=False))
     runs.remove_reports(run)
     folders.write_whole({run / "config.json": json.dumps(description, indent=2) + "\n"})
     dataset.write_vocabulary(run)

@@ -1,5 +1,7 @@
 """The baselines: their losses against naive references, CCA against its definition, a learned temperature."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import oracles
@@ -8,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 from test_models_contract import make
 
+from kfood import schema
 from kfood.losses import ranking
 from kfood.models import baselines
 from kfood.models.baselines import CCAConfig, TwoTowerConfig
@@ -204,7 +207,56 @@ def test_cca_is_solved_by_one_epoch_of_fit(tiny_spec, tiny_batch):
         np.testing.assert_allclose(got[side], expected * signs, atol=5e-2)
 
 
+def test_cca_adds_the_epochs_of_one_training_up(tiny_spec, tiny_batch):
+    """Two epochs that show half each are one that shows all; a new training starts anew."""
+    model, other = make("cca", tiny_spec), make("cca", tiny_spec)
+    other.set_weights(model.get_weights())
+    halves = [{key: value[rows] for key, value in tiny_batch.items()} for rows in (slice(0, 4), slice(4, 8))]
+    for _ in range(2):
+        model.fit(((half,) for half in halves), epochs=2, steps_per_epoch=1, verbose=0)
+        assert float(model.moments.count) == 8
+    other.fit(((half,) for half in halves), epochs=1, steps_per_epoch=2, verbose=0)
+    for side, got in model.predict(tiny_batch, verbose=0).items():
+        np.testing.assert_allclose(got, other.predict(tiny_batch, verbose=0)[side], atol=1e-4)
+
+
+def test_cca_of_bags_of_words_finds_what_shares_a_word(tiny_spec, rng):
+    """A photo's colour is that of the recipe's one telling word, among others that tell nothing."""
+    n, spec = 48, dataclasses.replace(tiny_spec, title_words=0)
+    colour = np.arange(n) % 3
+    photos = np.zeros((n, 32, 32, 3), "float32")
+    photos[np.arange(n), :, :, colour] = rng.uniform(150, 250, (n, 1, 1))
+    ingredients = rng.integers(5, 30, (n, 4, 3)).astype("int32")
+    ingredients[:, 1, 2] = colour + 2
+    instructions = rng.integers(5, 30, (n, 3, 5)).astype("int32")
+    batch = {
+        schema.IMAGE: photos,
+        schema.INGREDIENTS: ingredients,
+        schema.INSTRUCTIONS: instructions,
+        schema.CLASS_ID: np.zeros(n, "int32"),
+    }
+    model = make("cca", spec, overrides=("bag_words=4096", "embedding_size=2"))
+    (bag,) = model.bags
+    assert bag.words == spec.word_vocabulary
+    bag.adapt([batch])
+    model.fit(batch, batch_size=n, epochs=1, verbose=0)
+    found = model.predict(batch, verbose=0)
+    nearest = np.argmax(found["image"] @ found["recipe"].T, axis=1)
+    assert np.mean(colour[nearest] == colour) > 0.9
+
+
+def test_unit_roots(rng):
+    features = np.r_[rng.normal(size=(3, 5)), np.zeros((1, 5))].astype("float32")
+    got = ops.convert_to_numpy(baselines.UnitRoots()(features))
+    roots = np.sign(features) * np.sqrt(np.abs(features))
+    np.testing.assert_allclose(got[:3], roots[:3] / np.linalg.norm(roots[:3], axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_array_equal(got[3], 0.0)
+
+
 def test_cca_errors(tiny_spec):
+    named = dataclasses.replace(tiny_spec, ingredient_unit="name", ingredient_words=1)
+    with pytest.raises(ValueError, match="bag_words: expected a spec that reads words"):
+        make("cca", named, compiled=False, overrides=("bag_words=20",))
     with pytest.raises(ValueError, match="embedding_size: expected at most 8, the narrower side's"):
         make("cca", tiny_spec, compiled=False, overrides=("embedding_size=9",))
     with pytest.raises(ValueError, match="ridge: expected a positive number"):

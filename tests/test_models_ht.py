@@ -56,6 +56,32 @@ def test_recipe_loss_by_loops_over_the_six_ordered_pairs(rng):
     assert float(ht.recipe_loss(components, projections, present, 0.3)) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
+def test_photos_of_one_recipe_are_no_negatives(tiny_spec, tiny_batch, rng):
+    """Of rows 0 and 4, one recipe, neither counts against the other: as loops over all other pairs say."""
+    keras.utils.set_random_seed(0)
+    model = HT(TINY, tiny_spec)
+    batch = tiny_batch | {schema.RECIPE_NUMBER: np.array([0, 1, 2, 3, 0, 5, 6, 7], "int32")}
+    features = model.embed(batch, False)
+    losses = model.losses_of(model.phases[0], features, batch, False)
+    image, recipe = (features[name].numpy().astype("float64") for name in ("image", "recipe"))
+    pairs = [(i, j) for i in range(8) for j in range(8) if i != j and (i, j) not in {(0, 4), (4, 0)}]
+
+    def hinges(a, b):
+        cosines = np.array([[oracles.cosine(x, y) for y in b] for x in a])
+        terms = [
+            max(0.0, cosines[i, j] - cosines[i, i] + 0.3) + max(0.0, cosines[j, i] - cosines[i, i] + 0.3)
+            for i, j in pairs
+        ]
+        return np.mean(terms)
+
+    assert float(losses["pair"]) == pytest.approx(hinges(image, recipe), rel=1e-5)
+    parts = {name: value.numpy().astype("float64") for name, value in features["components"].items()}
+    expected = [
+        hinges(parts[a], model.projections[b, a](features["components"][b]).numpy()) for b, a in model.projections
+    ]
+    assert float(losses["recipe"]) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
 def softmax(x):
     e = np.exp(x - x.max())
     return e / e.sum()

@@ -5,7 +5,7 @@ Expected on Recipe1M, 1,000 pairs, with ImageNet and word2vec features (R2GAN's 
 """
 
 from kfood.configs import Experiment
-from kfood.configs.common import PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC, pretrained_experiment
+from kfood.configs.common import PRETRAINED_IMAGE, PRETRAINED_SPEC, PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC
 from kfood.data.images import Augmentation
 from kfood.models.baselines import CCAConfig
 from kfood.training import TrainingConfig
@@ -22,15 +22,24 @@ def published() -> Experiment:
 def small() -> Experiment:
     """For a CPU: features of a random small backbone, unless ``image_encoder.weights`` names trained ones."""
     return Experiment(
-        model=CCAConfig(image_encoder=SMALL_IMAGE, word_size=128, embedding_size=64, ridge=10.0),
+        model=CCAConfig(image_encoder=SMALL_IMAGE, word_size=128, embedding_size=64, ridge=4.0),
         spec=SMALL_SPEC,
         training=_ONCE,
     )
 
 
 def pretrained() -> Experiment:
-    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
-    return pretrained_experiment(small(), epochs=1, views=1)
+    """For a CPU and real photos: a frozen EfficientNet-Lite0 and bags of words, solved from eight views of a photo."""
+    return Experiment(
+        model=CCAConfig(image_encoder=PRETRAINED_IMAGE, bag_words=4096, embedding_size=256, ridge=4.0),
+        spec=PRETRAINED_SPEC,
+        training=TrainingConfig(
+            epochs=8,
+            freeze_image_epochs=-1,
+            views=8,
+            augmentation=Augmentation(crop_area=(0.3, 1.0), crop_aspect=1.5),
+        ),
+    )
 
 
 VARIANTS: dict[str, dict] = {}

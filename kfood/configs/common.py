@@ -42,6 +42,11 @@ SMALL_TRAINING = TrainingConfig(
 PRETRAINED_IMAGE = ImageEncoderConfig(backbone="efficientnet_lite0", weights="imagenet")
 """The smallest backbone whose ImageNet weights an installed package holds (extra ``pretrained``)."""
 
+PRETRAINED_SPEC = schema.RecipeSpec(
+    image_size=320, ingredients=30, ingredient_words=16, instructions=32, instruction_words=96, title_words=14
+)
+"""Nearly all of a real recipe, for bags of words: a site's step of instructions is a paragraph, of up to 100 words."""
+
 
 def pretrained_experiment(small: Experiment, **training: Any) -> Experiment:
     """A ``small`` experiment on a frozen pretrained backbone, whose features are computed once.

@@ -69,6 +69,7 @@ def recipe_batches(
     first_epoch: int = 0,
     augmentation: images.Augmentation | None = None,
     features: PhotoFeatures | None = None,
+    photos: bool = True,
 ) -> tf.data.Dataset:
     """Stream batches of recipe–photo pairs.
 
@@ -84,6 +85,7 @@ def recipe_batches(
         first_epoch: epoch with which the training stream begins.
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
         features: what to read in place of photos, in a random view of those that there are, or in evaluation's.
+        photos: False leaves them out: recipes alone.
 
     Returns:
         Dataset of dicts with the names, dtypes and shapes of :mod:`kfood.schema`: ``id``, ``image`` or the outputs of
@@ -100,7 +102,9 @@ def recipe_batches(
         )
     tokenizer = RecipeTokenizer(spec, dataset.words, dataset.ingredients)
     files = dataset.files(split)
-    source = _Photos(spec, augmentation) if features is None else _Features(features, split)
+    source: Any = _Photos(spec, augmentation) if features is None else _Features(features, split)
+    if not photos:
+        source = _Nothing()
 
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
@@ -411,6 +415,16 @@ class _Photos:
 
     def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {schema.IMAGE: batch[schema.IMAGE]}
+
+
+class _Nothing:
+    """No photo."""
+
+    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
+        return {}
+
+    def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {}
 
 
 class _Features:

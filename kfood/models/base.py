@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kfood import backend, distances, schema
+from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
 from kfood.settings import from_dict, without_sources
 
@@ -179,6 +180,11 @@ class RetrievalModel(keras.Model):
     def losses_of(self, phase: str, features: Mapping[str, Any], batch: Mapping[str, Any], training: bool) -> dict:
         """The named scalar losses of one adversary, or of the last phase and those that move together with it."""
         raise NotImplementedError
+
+    @property
+    def bags(self) -> list[WordBag]:
+        """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
 
     def begin_epoch(self, epoch: int) -> None:
         """Called by ``fit`` before each epoch, counted from 0: for schedules of a paper's own."""

@@ -35,6 +35,7 @@ first place that a line of padding attends to, post-norm layers with ReLU and dr
 Where it departs:
 
 - L_bi is a mean over the batch's negatives; the paper's also counts the pair itself, with 0: ours is n / (n - 1) of it.
+- Photos of one recipe in a batch are no negatives of it, nor its components of each other; the paper counts them.
 - Recipes without a photo stand in the same batch as those with one and serve each other as negatives of L_rec; the
   released code takes turns, a batch of pairs and a batch, twice as large, of recipes alone.
 - A component without a word is zeros, and counts in no L_bi; the released code has begin and end marks in every line.
@@ -50,12 +51,12 @@ import itertools
 import keras
 from keras import ops
 
-from kfood import distances, schema
+from kfood import distances, miners, schema
 from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, run, select
+from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, recipes_of, run, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ def bidirectional_triplets(a, b, margin, negatives=None):
     return ops.sum(terms * counts) / ops.maximum(ops.sum(counts), 1.0)
 
 
-def recipe_loss(components, projections, present, margin):
+def recipe_loss(components, projections, present, margin, recipes=None):
     """L_rec: the mean over the ordered pairs (a, b) of components of ``L_bi(e_a, g_{b→a}(e_b))``.
 
     Args:
@@ -109,15 +110,17 @@ def recipe_loss(components, projections, present, margin):
         present: dict name → bool ``[n]``, whether a recipe has that component; others count neither as anchors nor as
             negatives.
         margin: m.
+        recipes: int ``[n]``, equal ones are one recipe: no negatives of each other; None = all differ.
 
     Returns:
         float scalar.
     """
     terms = []
+    recipes = ops.arange(ops.shape(next(iter(present.values())))[0]) if recipes is None else recipes
+    others = ops.logical_not(miners.matches(recipes, recipes))
     for a, b in itertools.permutations(components, 2):
         both = ops.logical_and(present[a], present[b])
-        negatives = ops.logical_and(both[:, None], both[None, :])
-        negatives = ops.logical_and(negatives, ops.logical_not(ops.eye(ops.shape(both)[0], dtype="bool")))
+        negatives = ops.logical_and(others, ops.logical_and(both[:, None], both[None, :]))
         projected = projections[b, a](components[b])
         terms.append(bidirectional_triplets(components[a], projected, margin, negatives))
     return sum(terms) / len(terms)
@@ -160,7 +163,7 @@ class HT(RetrievalModel):
         self.build()
 
     def embed(self, batch, training):
-        """``image``, ``recipe``; of all recipes, those without a photo last, ``components`` and ``present``."""
+        """``image``, ``recipe``; of all, those without a photo last, ``components``, ``present``, ``recipes``."""
         paired = select(batch, self.components)
         components = self.components(paired, training=training)
         features = {
@@ -177,14 +180,22 @@ class HT(RetrievalModel):
             name: ops.any(ops.reshape(ids, (ops.shape(ids)[0], -1)) != schema.PADDING_ID, axis=1)
             for name, ids in tokens.items()
         }
+        features["recipes"] = recipes_of(batch, features["recipe"])
+        if alone:
+            strangers = -1 - ops.arange(ops.shape(next(iter(alone.values())))[0], dtype="int32")
+            features["recipes"] = ops.concatenate([features["recipes"], strangers])
         return features
 
     def losses_of(self, phase, features, batch, training):
         """``pair`` and, unless its weight is 0, ``recipe``."""
         margin = self.config.margin
-        losses = {"pair": bidirectional_triplets(features["image"], features["recipe"], margin)}
+        recipes = recipes_of(batch, features["image"])
+        others = ops.logical_not(miners.matches(recipes, recipes))
+        losses = {"pair": bidirectional_triplets(features["image"], features["recipe"], margin, others)}
         if self.config.recipe_weight:
-            losses["recipe"] = recipe_loss(features["components"], self.projections, features["present"], margin)
+            losses["recipe"] = recipe_loss(
+                features["components"], self.projections, features["present"], margin, features["recipes"]
+            )
         return losses
 
 

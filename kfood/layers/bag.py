@@ -1,0 +1,125 @@
+"""Recipes as bags of words, weighted by how rare a word is: tf-idf (Salton and Buckley 1988).
+
+Of each part of a recipe (title, ingredients, instructions) with ``n_w`` times the word ``w``::
+
+    b_w = (1 + ln n_w) idf_w   where n_w > 0, else 0;      idf_w = ln((1 + N) / (1 + N_w)) + 1
+
+where ``N_w`` of the ``N`` parts seen by :meth:`WordBag.adapt` hold ``w``; the "+ 1" keeps words that every part holds,
+as scikit-learn does. The recipe is the sum over its parts of ``share · b / |b| − mean``, over one vocabulary for all of
+them, so that a word counts as the same wherever it stands. A part that is missing, or holds no known word, adds
+nothing: it stands for its mean, and a title alone is a query as good as its words.
+
+Measured by five-fold validation on 1,000 real pairs, CCA, mean logarithm of the rank: shares of 0.7, 1 and 1.4 for
+title, ingredients and instructions 1.71; a title of 1.4 1.84; plain counts in place of ``1 + ln n`` 0.05 worse;
+a vocabulary for each part 0.02 worse. R@10 of a title alone, in galleries of 200, is 41 % with the means and was 24 and
+10 % (the two directions) with a missing part as zeros.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kfood import schema
+
+SHARES = {schema.TITLE: 0.7, schema.INGREDIENTS: 1.0, schema.INSTRUCTIONS: 1.4}
+"""How much each part of a recipe weighs."""
+
+
+@keras.saving.register_keras_serializable("kfood")
+class WordBag(keras.layers.Layer):
+    """Token ids of a recipe's parts → one vector over the vocabulary; see the module for what it holds.
+
+    Until :meth:`adapt` has seen recipes, every word weighs the same and the means are 0.
+
+    Args:
+        words: ids that count, those of the most frequent words; others are left out, as are padding and unknown words.
+        shares: part → its weight.
+
+    Call arguments:
+        parts: part → int ``[batch, ...]``, 0 = padding.
+
+    Returns:
+        float32 ``[batch, words]``.
+    """
+
+    def __init__(self, words: int, shares: Mapping[str, float], **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.words = words
+        self.shares = dict(shares)
+
+    def build(self, shapes=None):
+        """Weights that no gradient trains."""
+        idf = keras.initializers.Constant(1.0)
+        self.idf = self.add_weight(shape=(self.words,), initializer=idf, trainable=False, name="idf")
+        self.means = self.add_weight(
+            shape=(len(self.shares), self.words), initializer="zeros", trainable=False, name="means"
+        )
+        self.built = True
+
+    def call(self, parts):
+        """See the class."""
+        total = 0.0
+        for row, (name, share) in enumerate(self.shares.items()):
+            unit, known = self._unit(parts[name])
+            total += ops.where(known, share * unit - self.means[row], 0.0)
+        return total
+
+    def adapt(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        """Learns how rare words are, and each part's mean.
+
+        Args:
+            batches: of the parts' token ids, by name; gone through twice.
+        """
+        if not self.built:
+            self.build()
+        documents, found = 0, np.zeros(self.words)
+        for batch in batches:
+            for name in self.shares:
+                counts = ops.convert_to_numpy(self._counts(batch[name]))
+                documents += int(np.any(counts, axis=1).sum())
+                found += np.sum(counts > 0, axis=0)
+        self.idf.assign(np.log((1 + documents) / (1 + found)) + 1)
+        sums, present = np.zeros((len(self.shares), self.words)), np.zeros(len(self.shares))
+        for batch in batches:
+            for row, (name, share) in enumerate(self.shares.items()):
+                unit, known = (ops.convert_to_numpy(values) for values in self._unit(batch[name]))
+                sums[row] += share * unit.sum(axis=0)
+                present[row] += known.sum()
+        self.means.assign(sums / np.maximum(present, 1)[:, None])
+
+    def _counts(self, tokens):
+        """Int ``[batch, ...]`` → float ``[batch, words]``: how often each word is there."""
+        tokens = ops.reshape(tokens, (-1, math.prod(tokens.shape[1:])))
+        counted = ops.logical_and(tokens >= schema.FIRST_TOKEN_ID, tokens < self.words)
+        rows = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] + ops.zeros_like(tokens)
+        places = ops.stack([rows, ops.where(counted, tokens, 0)], axis=-1)
+        return ops.scatter_update(
+            ops.zeros((ops.shape(tokens)[0], self.words)),
+            ops.reshape(places, (-1, 2)),
+            ops.reshape(ops.cast(counted, "float32"), (-1,)),
+            reduction="add",
+        )
+
+    def _unit(self, tokens):
+        """Int ``[batch, ...]`` → ``b / |b|`` float ``[batch, words]``, and whether any word is known ``[batch, 1]``."""
+        counts = self._counts(tokens)
+        bag = ops.where(counts > 0.0, 1.0 + ops.log(ops.maximum(counts, 1.0)), 0.0) * self.idf
+        length = ops.sqrt(ops.sum(ops.square(bag), axis=1, keepdims=True))
+        known = length > 0.0
+        return bag / ops.where(known, length, 1.0), known
+
+    def compute_output_shape(self, shapes):
+        """``[batch, words]``."""
+        return (next(iter(shapes.values()))[0], self.words)
+
+    def compute_output_spec(self, parts):
+        """Float of that shape."""
+        return keras.KerasTensor((next(iter(parts.values())).shape[0], self.words), "float32")
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"words": self.words, "shares": self.shares}
