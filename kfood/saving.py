@@ -11,11 +11,11 @@ from typing import Any
 PACKAGE = "kfood"
 
 SERIALIZABLE = {
-    "kfood.layers.bag": ("WordBag",),
     "kfood.layers.attention": ("AttentionPooling", "JoinedPooling", "AttentionDecoder", "AttentionDecoderCell"),
+    "kfood.layers.bag": ("WordBag",),
     "kfood.layers.hierarchical": ("Places",),
     "kfood.layers.image": ("PhotoNormalization",),
-    "kfood.layers.outputs": ("UnitLength",),
+    "kfood.layers.outputs": ("UnitLength", "UnitRoots"),
     "kfood.layers.pictures": ("Enlarge",),
     "kfood.layers.recipe": ("TokenMean", "PartDropout"),
     "kfood.layers.recurrent": ("FinalStates", "HiddenStates"),

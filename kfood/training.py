@@ -392,10 +392,12 @@ def train(
     }
     if not resume and not folders.is_empty(run):
         raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
+    resumed = resume and (run / "checkpoints" / "last.weights.h5").is_file()
+    vectors = {} if resumed else _word_vectors(experiment.model, dataset)
     run.mkdir(parents=True, exist_ok=True)
     try:
         with folders.held(run):
-            return _train(description, experiment, spec, dataset, run, resume, verbose)
+            return _train(description, experiment, spec, dataset, run, resume, vectors, verbose)
     except BlockingIOError as error:
         raise BlockingIOError(
             f"--run: expected a folder that nothing else trains in, received {run}, where another training is at work: "
@@ -410,14 +412,13 @@ def _train(
     dataset: PreparedDataset,
     run: pathlib.Path,
     resume: bool,
+    vectors: dict,
     verbose: int | str,
 ) -> Progress:
     """:func:`train` in a folder that is held."""
     config: TrainingConfig = experiment.training
     description = runs.settled(run, description, resume)
     checkpoints = run / "checkpoints"
-    resumed = resume and (checkpoints / "last.weights.h5").is_file()
-    vectors = {} if resumed else _word_vectors(experiment.model, dataset)
     prepare_keras(config)
     model = MODELS[description["model"]].load()(experiment.model, spec)
     model.compile(jit_compile=config.jit_compile)
@@ -426,7 +427,7 @@ def _train(
         for table, (known, all_words) in word_vectors.start_tables(model.encoders["recipe"], vectors, tables).items():
             print(f"{table}: {known} of {all_words} start from {experiment.model.recipe_encoder.vectors}.")
     progress = Progress()
-    if resumed:
+    if resume and (checkpoints / "last.weights.h5").is_file():
         progress = load_checkpoint(model, checkpoints / "last.weights.h5")
     if progress.epoch >= config.epochs:
         return progress

@@ -15,7 +15,7 @@ from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.layers.features import rest
 from kfood.models import load_run
-from kfood.training import _random_states
+from kfood.models.base import random_states
 
 
 @pytest.mark.parametrize("name", ["two_tower", "acme", "r2gan", "mcen", "cca", "alpha_gao"])
@@ -29,9 +29,9 @@ def test_losses_on_features_are_those_on_photos(name, tiny_spec, tiny_batch):
     assert (schema.IMAGE in computed) == (name in ("acme", "r2gan"))
     batch = {key: value for key, value in tiny_batch.items() if key != schema.IMAGE}
     batch |= {key: np.asarray(value, "float32") for key, value in computed.items()}
-    states = [np.array(state) for state in _random_states(model)]
+    states = [np.array(state) for state in random_states(model)]
     expected = model.compute_losses(tiny_batch)
-    for variable, state in zip(_random_states(model), states, strict=True):
+    for variable, state in zip(random_states(model), states, strict=True):
         variable.assign(state)
     found = model.compute_losses(batch)
     assert found.keys() == expected.keys()

@@ -40,7 +40,7 @@ from kfood import distances, miners, schema
 from kfood.layers.bag import SHARES, WordBag
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
-from kfood.layers.outputs import UnitLength
+from kfood.layers.outputs import UnitLength, UnitRoots
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
@@ -437,28 +437,6 @@ def recipe_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
         tokens = keras.layers.Reshape((1, -1))(received)
         parts.append(TokenMean(dtype="float32", name=f"{name}_mean")(table(tokens), tokens)[:, 0])
     return keras.Model(inputs, ops.concatenate(parts, axis=-1), name="recipe_features")
-
-
-@keras.saving.register_keras_serializable("kfood")
-class UnitRoots(keras.layers.Layer):
-    """Signed square roots of features, of length 1: a few strong ones no longer drown the others.
-
-    Call arguments:
-        features: float ``[batch, d]``.
-
-    Returns:
-        Like ``features``; zeros stay zeros.
-    """
-
-    def call(self, features):
-        """See the class."""
-        roots = ops.sign(features) * ops.sqrt(ops.abs(features))
-        # The squares of the roots are the features' sizes.
-        return roots / ops.sqrt(ops.maximum(ops.sum(ops.abs(features), axis=-1, keepdims=True), 1e-12))
-
-    def compute_output_shape(self, shape):
-        """That of the features."""
-        return shape
 
 
 @keras.saving.register_keras_serializable("kfood")
