@@ -149,7 +149,8 @@ def _head(model) -> dict[str, Any]:
         "preprocessing": {
             "image": {
                 "short_side": model.spec.short_side,
-                "resize": "bilinear, antialiased; each side to floor(side * short_side / shorter + 1/2)",
+                "resize": "bilinear, antialiased; each side to "
+                + ("floor(side * short_side / shorter + 1/2)" if model.spec.short_side else str(size)),
                 "crop": f"{size} x {size} from (resized - {size}) // 2",
                 "values": "RGB, 0 to 255",
             },

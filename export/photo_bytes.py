@@ -56,7 +56,7 @@ def pictures(photos: tf.Tensor, size: int, short_side: int) -> tuple[tf.Tensor, 
     Args:
         photos: string [batch].
         size: side of the picture, pixels.
-        short_side: of the resized photo, pixels.
+        short_side: of the resized photo, pixels; 0: both of its sides are ``size``.
 
     Returns:
         float32 [batch, size, size, 3] in [0, 255], black where there is none; int32 [batch]: 1 where a photo was read,

@@ -181,7 +181,7 @@ def pixels_picture(size: int, short_side: int) -> onnx.ModelProto:
 
     Args:
         size: side of the picture, pixels.
-        short_side: of the resized photo, pixels.
+        short_side: of the resized photo, pixels; 0: both of its sides are ``size``.
 
     Returns:
         ``image`` uint8 [batch, height, width, 3] → ``image_picture`` float32 [batch, size, size, 3] in [0, 255].
@@ -193,8 +193,12 @@ def pixels_picture(size: int, short_side: int) -> onnx.ModelProto:
 
     def weights(side):
         """Int64 [1] → float32 [size, side], the rows' sums 1: each row the triangle around its pixel's centre."""
-        doubled = graph.node("Mul", graph.node("Mul", side, graph.constant([2])), graph.constant([short_side]))
-        resized = graph.node("Div", graph.node("Add", doubled, short), graph.node("Mul", short, graph.constant([2])))
+        if short_side:
+            doubled = graph.node("Mul", side, graph.constant([2 * short_side]))
+            resized = graph.node("Add", doubled, short)
+            resized = graph.node("Div", resized, graph.node("Mul", short, graph.constant([2])))
+        else:
+            resized = graph.constant([size])
         start = graph.node("Div", graph.node("Sub", resized, graph.constant([size])), graph.constant([2]))
         side_, resized, start = (graph.node("Cast", n, to=TensorProto.DOUBLE) for n in (side, resized, start))
         scale = graph.node("Div", side_, resized)

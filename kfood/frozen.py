@@ -76,7 +76,7 @@ def frozen_network(model: RetrievalModel) -> Network:
     for weight in frozen.weights:
         array = keras.ops.convert_to_numpy(weight)
         digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return Network(run, outputs, picture, digest.hexdigest())
+    return Network(run, outputs, picture, digest.hexdigest(), model.spec.short_side)
 
 
 def embedding_networks(model: RetrievalModel) -> dict[str, keras.Model]:

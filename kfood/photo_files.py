@@ -251,13 +251,14 @@ def _by_rows(function, pixels):
 def evaluation_transform(image: np.ndarray, size: int, short_side: int, where: str = "image") -> np.ndarray:
     """Resize (bilinear, antialiased), and take the centre.
 
-    Each side becomes ``floor(side * short_side / short + 1/2)``, the crop starts at ``(resized - size) // 2``; only the
-    pixels of the crop are computed. This is ``kfood.data.images.evaluation_transform`` up to the rounding of float32.
+    Each side becomes ``floor(side * short_side / short + 1/2)``, or, with a short side of 0, ``size``; the crop starts
+    at ``(resized - size) // 2``; only its pixels are computed. This is ``kfood.data.images.evaluation_transform`` up to
+    the rounding of float32.
 
     Args:
         image: ``[height, width, 3]``, uint8, or float in [0, 255].
         size: side of the result, pixels.
-        short_side: of the resized picture, pixels.
+        short_side: of the resized picture, pixels; 0: both of its sides are ``size``.
         where: the picture's name in a message.
 
     Returns:
@@ -278,7 +279,7 @@ def evaluation_transform(image: np.ndarray, size: int, short_side: int, where: s
     short = min(image.shape[:2])
     for axis in (0, 1):
         side = image.shape[axis]
-        resized = (2 * side * short_side + short) // (2 * short)
+        resized = (2 * side * short_side + short) // (2 * short) if short_side else size
         image = _resample(image, axis, resized, (resized - size) // 2, size)
     return image
 

@@ -60,6 +60,10 @@ FRAMES = ("window", "scene")
 """What the picture of a trajectory shows; see :class:`TrajectorySpec`."""
 
 
+WHOLE_PHOTO = 0
+"""In place of a resized photo's short side: both of its sides are resized to the picture's, and nothing is cut off."""
+
+
 def resized_short_side(size: int) -> int:
     """Short side in pixels to which a photo is resized before a crop of ``size``: 256 for 224, in proportion."""
     return round(size * 256 / 224)
@@ -82,6 +86,7 @@ class RecipeSpec:
         word_vocabulary: ids in use for words, the two reserved ones included.
         ingredient_vocabulary: ids in use for ingredient names, the two reserved ones included.
         classes: number of food classes, background included.
+        whole_photo: whether the picture is the whole photo, squeezed where it is not square; else its middle square.
     """
 
     image_size: int = 224
@@ -95,6 +100,7 @@ class RecipeSpec:
     word_vocabulary: int = 30_002
     ingredient_vocabulary: int = 4_104
     classes: int = 1_048
+    whole_photo: bool = False
 
     def __post_init__(self):
         if self.ingredient_unit not in ("word", "name"):
@@ -106,13 +112,15 @@ class RecipeSpec:
         for field in dataclasses.fields(self):
             least = 0 if field.name in ("instruction_vectors", "title_words") else 1
             value = getattr(self, field.name)
-            if field.name != "ingredient_unit" and not (isinstance(value, int) and value >= least):
+            if field.name not in ("ingredient_unit", "whole_photo") and not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{field.name}: expected an integer of at least {least}, received {value!r}.")
+        if not isinstance(self.whole_photo, bool):
+            raise ValueError(f"whole_photo: expected true or false, received {self.whole_photo!r}.")
 
     @property
     def short_side(self) -> int:
-        """Short side in pixels to which a photo is resized before the crop: 256 for 224, in proportion."""
-        return resized_short_side(self.image_size)
+        """Short side in pixels to which a photo is resized before the crop, 256 for 224; or :data:`WHOLE_PHOTO`."""
+        return WHOLE_PHOTO if self.whole_photo else resized_short_side(self.image_size)
 
     def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name → (shape without the batch axis, dtype) of what a recipe encoder receives, in a fixed order."""

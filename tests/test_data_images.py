@@ -88,6 +88,31 @@ def test_a_picture_of_the_right_size_is_taken_whole():
     np.testing.assert_array_equal(images.evaluation_transform(tf.constant(array), 64, 64), array)
 
 
+@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (100, 33), (9, 12), (20, 20)])
+def test_a_whole_photo_is_squeezed(shape):
+    array = noise(*shape)
+    result = images.evaluation_transform(tf.constant(array), 20, schema.WHOLE_PHOTO)
+    np.testing.assert_allclose(result, resize_axis(resize_axis(array, 0, 20), 1, 20), atol=1e-3)
+
+
+def test_training_crops_of_a_whole_photo_are_squeezed_as_it_is():
+    """Each covers its share of the photo's area: a ramp climbs over a crop by that crop's height and width."""
+    ramp = np.zeros((60, 90, 3), np.float32)
+    ramp[..., 0] = np.arange(60)[:, None]
+    ramp[..., 1] = np.arange(90)[None, :]
+    how = images.Augmentation(flip=False, crop_area=(0.25, 0.5), crop_aspect=1.2)
+    areas, aspects = [], []
+    for seed in range(100):
+        crop = images.training_transform(tf.constant(ramp), 10, [0, seed], how, schema.WHOLE_PHOTO).numpy()
+        height, width = (crop[7, 5, 0] - crop[2, 5, 0]) * 2, (crop[5, 7, 1] - crop[5, 2, 1]) * 2
+        areas.append(height * width / (60 * 90))
+        aspects.append(height / 60 / (width / 90))
+    assert 0.245 < min(areas) < 0.3
+    assert 0.45 < max(areas) < 0.505
+    assert 1 / 1.21 < min(aspects) < 0.9
+    assert 1.1 < max(aspects) < 1.21
+
+
 def test_white_stays_within_the_range():
     white = tf.fill([57, 43, 3], tf.constant(255, tf.uint8))
     assert images.evaluation_transform(white, 32).numpy().max() == 255.0

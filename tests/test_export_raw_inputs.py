@@ -135,15 +135,15 @@ def test_a_token_is_what_tensorflow_says():
     assert ranges[:3] == ["\\x{30}-\\x{39}", "\\x{41}-\\x{5a}", "\\x{61}-\\x{7a}"]
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("taken", ["crop", "square", "whole"])
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(50, 50, 32), (97, 31, 32), (640, 427, 64), (20, 33, 48), (1, 1, 32), (37, 37, 32)]
 )
-def test_picture_is_the_one_of_training(rng, height, width, size, whole):
+def test_picture_is_the_one_of_training(rng, height, width, size, taken):
     pixels = rng.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
-    short_side = size if whole else schema.resized_short_side(size)
+    short_side = {"square": size, "whole": schema.WHOLE_PHOTO}.get(taken, schema.resized_short_side(size))
     (received,) = session(raw_inputs.pixels_picture(size, short_side)).run(None, {"image": pixels})
-    expected = [images.evaluation_transform(tf.constant(image), size, size if whole else None) for image in pixels]
+    expected = [images.evaluation_transform(tf.constant(image), size, short_side) for image in pixels]
     assert (received.shape, received.dtype) == ((2, size, size, 3), np.float32)
     np.testing.assert_allclose(received, expected, atol=0.01)
 

@@ -162,14 +162,14 @@ def test_a_photo_that_cannot_be_read_is_named_or_has_zeros(bundle):
         bundle.encode_photos([7], unreadable="zeros")
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("taken", ["crop", "square", "whole"])
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(50, 50, 32), (97, 31, 32), (640, 427, 64), (20, 33, 48), (1, 1, 32), (37, 37, 32)]
 )
-def test_transform_is_the_one_of_training(rng, height, width, size, whole):
+def test_transform_is_the_one_of_training(rng, height, width, size, taken):
     image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
-    short_side = size if whole else schema.resized_short_side(size)
-    expected = images.evaluation_transform(tf.constant(image), size, size if whole else None).numpy()
+    short_side = {"square": size, "whole": schema.WHOLE_PHOTO}.get(taken, schema.resized_short_side(size))
+    expected = images.evaluation_transform(tf.constant(image), size, short_side).numpy()
     received = runtime.evaluation_transform(image, size, short_side)
     assert (received.shape, received.dtype) == ((size, size, 3), np.float32)
     np.testing.assert_allclose(received, expected, atol=0.01)

@@ -47,12 +47,14 @@ class Network:
         outputs: output name → (shape without the first axis, dtype in which it is kept).
         side: of a picture, pixels.
         fingerprint: of its weights, and of all else that its outputs depend on.
+        short_side: to which a photo is resized, as the spec says; None: in proportion to ``side``.
     """
 
     run: Callable[[NDArray[np.float32]], Mapping[str, NDArray]]
     outputs: Mapping[str, tuple[tuple[int, ...], str]]
     side: int
     fingerprint: str
+    short_side: int | None = None
 
     @property
     def bytes(self) -> int:
@@ -162,6 +164,7 @@ def computed(
         "network": network.fingerprint,
         "outputs": {name: [list(shape), dtype] for name, (shape, dtype) in network.outputs.items()},
         "image_size": network.side,
+        **({"whole_photos": True} if network.short_side == schema.WHOLE_PHOTO else {}),
         "views": dataclasses.asdict(views) if views.count > 1 else {"count": 1},
         "photos": photo_fingerprint(dataset),
     }
@@ -246,7 +249,7 @@ def _compute(dataset, split, folder, network, views, rows, done) -> Iterator[int
     if done == rows:
         yield rows
         return
-    for pictures in _pictures(dataset, split, network.side, views, done):
+    for pictures in _pictures(dataset, split, network, views, done):
         found = network.run(pictures.reshape(-1, *pictures.shape[2:]))
         upto = done + len(pictures)
         for name, array in arrays.items():
@@ -263,7 +266,7 @@ def _compute(dataset, split, folder, network, views, rows, done) -> Iterator[int
         yield done
 
 
-def _pictures(dataset, split, side, views, first) -> Iterator[NDArray[np.float32]]:
+def _pictures(dataset, split, network, views, first) -> Iterator[NDArray[np.float32]]:
     """Batches of the rows from ``first`` on: float32 [rows, views, side, side, 3]."""
 
     def photos(serialized):
@@ -276,10 +279,10 @@ def _pictures(dataset, split, side, views, first) -> Iterator[NDArray[np.float32
 
     def shown(photo, number, key):
         photo = images.decode_image(photo)
-        pictures = [images.evaluation_transform(photo, side)]
+        pictures = [images.evaluation_transform(photo, network.side, network.short_side)]
         for view in range(1, views.count):
             own = tf.random.experimental.stateless_fold_in(key, number * 2**32 + view)
-            pictures.append(images.training_transform(photo, side, own, views.augmentation))
+            pictures.append(images.training_transform(photo, network.side, own, views.augmentation, network.short_side))
         return tf.stack(pictures)
 
     stream = tf.data.TFRecordDataset(dataset.files(split)).flat_map(photos).skip(first)

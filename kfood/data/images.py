@@ -2,14 +2,14 @@
 
 Both transforms are one resampling operation that computes only the pixels of the crop (bilinear, antialiased): the
 photo is resized so that its short side is :func:`kfood.schema.resized_short_side` pixels (256 for a crop of 224), then
-cropped.
+cropped. Or it is taken whole: both sides are resized, each in its own proportion.
 """
 
 import dataclasses
 
 import tensorflow as tf
 
-from kfood.schema import resized_short_side
+from kfood.schema import WHOLE_PHOTO, resized_short_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Augmentation:
 
     Attributes:
         flip: mirror half of the pictures.
-        crop_area: (least, most) share of the largest square that a crop covers, drawn uniformly, then resized to the
-            wanted size; None: a crop of the wanted size out of the photo resized as for evaluation.
+        crop_area: (least, most) share of the largest square, or of a photo that is taken whole, that a crop covers,
+            drawn uniformly, then resized to the wanted size; None: a crop of the wanted size out of the photo resized
+            as for evaluation, or a whole one resized to a little more.
         crop_aspect: most that a crop's width and height may differ, as a ratio of at least 1; needs ``crop_area``.
         brightness: largest change, as a share of the full range: pixels are shifted by up to ±brightness × 255.
         contrast: largest change: differences from the mean are scaled by a factor of 1 ± contrast.
@@ -66,18 +67,23 @@ def evaluation_transform(image: tf.Tensor, size: int, short_side: int | None = N
     Args:
         image: [height, width, 3], any number type.
         size: side of the result, pixels.
-        short_side: of the resized photo, pixels; None: :func:`kfood.schema.resized_short_side` of ``size``.
+        short_side: of the resized photo, pixels; None: :func:`kfood.schema.resized_short_side` of ``size``;
+            :data:`kfood.schema.WHOLE_PHOTO`: both sides are resized to ``size``.
 
     Returns:
         float32 [size, size, 3] in [0, 255] for pictures in [0, 255].
     """
     sides = tf.shape(image)[:2]
-    resized = _resized_sides(sides, short_side or resized_short_side(size))
+    resized = _resized_sides(sides, resized_short_side(size) if short_side is None else short_side, size)
     return _resample(image, tf.cast(resized / sides, tf.float32), tf.cast((resized - size) // 2, tf.float32), size)
 
 
 def training_transform(
-    image: tf.Tensor, size: int, seed: tf.Tensor, augmentation: Augmentation | None = None
+    image: tf.Tensor,
+    size: int,
+    seed: tf.Tensor,
+    augmentation: Augmentation | None = None,
+    short_side: int | None = None,
 ) -> tf.Tensor:
     """Resize, take a random crop, mirror at random: a pure function of its arguments.
 
@@ -86,6 +92,8 @@ def training_transform(
         size: side of the result, pixels.
         seed: int [2], as for TensorFlow's stateless random operations.
         augmentation: what to vary; the default is ``Augmentation()``.
+        short_side: :data:`kfood.schema.WHOLE_PHOTO`: crops are of the whole photo, squeezed as it is; else of its
+            largest squares.
 
     Returns:
         float32 [size, size, 3] in [0, 255] for pictures in [0, 255].
@@ -93,8 +101,10 @@ def training_transform(
     how = augmentation or Augmentation()
     draws = tf.random.stateless_uniform([8], seed, alg="philox")
     sides = tf.shape(image)[:2]
+    whole = short_side == WHOLE_PHOTO
     if how.crop_area is None:
-        resized = _resized_sides(sides, resized_short_side(size))
+        around = resized_short_side(size)
+        resized = _resized_sides(sides, WHOLE_PHOTO if whole else around, around)
         # floor(u * (n + 1)) is uniform over 0..n; the minimum guards against rounding up to n + 1.
         room = resized - size
         start = tf.minimum(tf.cast(draws[:2] * tf.cast(room + 1, tf.float32), tf.int32), room)
@@ -102,9 +112,9 @@ def training_transform(
     else:
         least, most = how.crop_area
         sides = tf.cast(sides, tf.float32)
-        side = tf.sqrt(least + (most - least) * draws[2]) * tf.reduce_min(sides)
+        side = tf.sqrt(least + (most - least) * draws[2]) * (sides if whole else tf.reduce_min(sides))
         ratio = tf.exp((2 * draws[3] - 1) * tf.math.log(how.crop_aspect) / 2)
-        crop = tf.minimum(tf.stack([side * ratio, side / ratio]), sides)
+        crop = tf.minimum(side * tf.stack([ratio, 1 / ratio]), sides)
         scale = size / crop
         image = _resample(image, scale, draws[:2] * (sides - crop) * scale, size)
     if how.flip:
@@ -122,8 +132,10 @@ def training_transform(
     return image
 
 
-def _resized_sides(sides: tf.Tensor, short_side: int) -> tf.Tensor:
+def _resized_sides(sides: tf.Tensor, short_side: int, size: int) -> tf.Tensor:
     """Sides of the whole photo once resized, in exact integer arithmetic: int32 [2] → int32 [2]."""
+    if short_side == WHOLE_PHOTO:
+        return tf.fill([2], size)
     short = tf.reduce_min(sides)
     return (2 * sides * short_side + short) // (2 * short)
 

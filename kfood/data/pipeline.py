@@ -404,14 +404,15 @@ class _Photos:
     """An item's photo as a picture, decoded and cut: varied with a key, evaluation's crop without one."""
 
     def __init__(self, spec: Any, augmentation: images.Augmentation | None):
-        self.side = spec.image_size
+        self.sizes = spec.image_size, spec.short_side
         self.augmentation = augmentation
 
     def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
         photo = images.decode_image(example[schema.IMAGES][number])
         if key is None:
-            return {schema.IMAGE: images.evaluation_transform(photo, self.side)}
-        return {schema.IMAGE: images.training_transform(photo, self.side, key, self.augmentation)}
+            return {schema.IMAGE: images.evaluation_transform(photo, *self.sizes)}
+        side, short_side = self.sizes
+        return {schema.IMAGE: images.training_transform(photo, side, key, self.augmentation, short_side)}
 
     def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {schema.IMAGE: batch[schema.IMAGE]}
