@@ -245,14 +245,6 @@ def test_cca_of_bags_of_words_finds_what_shares_a_word(tiny_spec, rng):
     assert np.mean(colour[nearest] == colour) > 0.9
 
 
-def test_unit_roots(rng):
-    features = np.r_[rng.normal(size=(3, 5)), np.zeros((1, 5))].astype("float32")
-    got = ops.convert_to_numpy(baselines.UnitRoots()(features))
-    roots = np.sign(features) * np.sqrt(np.abs(features))
-    np.testing.assert_allclose(got[:3], roots[:3] / np.linalg.norm(roots[:3], axis=1, keepdims=True), rtol=1e-5)
-    np.testing.assert_array_equal(got[3], 0.0)
-
-
 def test_cca_errors(tiny_spec):
     named = dataclasses.replace(tiny_spec, ingredient_unit="name", ingredient_words=1)
     with pytest.raises(ValueError, match="bag_words: expected a spec that reads words"):

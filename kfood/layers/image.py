@@ -5,6 +5,7 @@ import dataclasses
 import math
 import pathlib
 import warnings
+from typing import Literal
 
 import keras
 import numpy as np
@@ -13,12 +14,16 @@ from keras import ops
 from kfood import pickles, schema
 from kfood.layers import efficientnet_lite, vit
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.pooling import POOLINGS, pool
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
 """Where a run folder has the weights of its best epoch's image backbone."""
 
 HUB = "hub:"
 """Before the name of a preset of keras-hub."""
+
+JOINED = "+"
+"""Between the names of backbones whose feature maps are joined."""
 
 _CAFFE = [  # what keras.applications wants in: BGR minus a mean; RGB/127.5 - 1; RGB by ImageNet's mean and deviation
     "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19",
@@ -39,7 +44,8 @@ class ImageEncoderConfig:
             or ``hf://`` handle, or a folder. In a script also a ``keras.Model`` from pictures float32
             ``[batch, side, side, 3]`` in [0, 255] to a map, to tokens or to a vector; its layers have to be Keras' own
             or registered (``keras.saving.register_keras_serializable``), and the field becomes its
-            :class:`Architecture`.
+            :class:`Architecture`. Several names with ``"+"`` between them are one backbone whose channels are those of
+            all: ``"efficientnet_lite0+efficientnet_lite2"``.
         weights: ``"imagenet"`` (those that keras.applications or the preset comes with, downloaded where need be; of an
             EfficientNet-Lite the installed package's, extra ``pretrained``), the path of a ``.weights.h5`` or
             ``.keras`` file for the backbone, of an EfficientNet-Lite also that of the released ``.pth``, of a vision
@@ -47,6 +53,7 @@ class ImageEncoderConfig:
             for none. Of a ``keras.Model`` they are its own unless a path is given here.
         widths: channels of each stage of ``"small"``; the stem quarters the side, each stage after the first halves it.
         blocks: residual blocks in each stage of ``"small"``.
+        pooling: how the feature map becomes a vector, one of :data:`kfood.layers.pooling.POOLINGS`.
         dropout: rate on the pooled features, training only.
     """
 
@@ -54,9 +61,12 @@ class ImageEncoderConfig:
     weights: str = "imagenet"
     widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: int = 1
+    pooling: Literal["mean", "roots", "regional_roots"] = "mean"
     dropout: float = 0.0
 
     def __post_init__(self):
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"image_encoder.pooling: expected one of {list(POOLINGS)}, received {self.pooling!r}.")
         if self.weights is None:  # as keras.applications says it
             object.__setattr__(self, "weights", "")
         if isinstance(self.backbone, keras.Model):
@@ -84,7 +94,7 @@ class Architecture(str):
 
 
 def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) -> keras.Model:
-    """Photo → vector before any shared layer: ``tanh(Linear(average pool(backbone)))``.
+    """Photo → vector before any shared layer: ``tanh(Linear(pool(backbone)))``, in the papers an average pool.
 
     Args:
         spec: fixes the size of the picture.
@@ -101,7 +111,7 @@ def image_tower(spec: schema.RecipeSpec, config: ImageEncoderConfig, size: int) 
     """
     inputs = symbolic_inputs(spec.image_inputs())
     features = backbone(spec.image_size, config)(inputs[schema.IMAGE])
-    pooled = keras.layers.Dropout(config.dropout)(pool(features))
+    pooled = keras.layers.Dropout(config.dropout)(pool(features, config.pooling))
     return keras.Model(
         inputs, keras.layers.Dense(size, activation="tanh", name="image_embedding")(pooled), name="image"
     )
@@ -124,6 +134,8 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
         FileNotFoundError: weights that are not there.
     """
     picture = keras.Input((image_size, image_size, 3), name="picture")
+    if JOINED in config.backbone and not is_architecture(config.backbone):
+        return _joined(picture, config)
     own = config.backbone == "small" or config.backbone in vit.SIZES
     given = is_architecture(config.backbone)
     if own and config.weights == "imagenet":
@@ -172,16 +184,23 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
     return network
 
 
-def pool(features):
-    """Feature map ``[batch, height, width, channels]`` → its mean, tokens → the class token; ``[batch, channels]``."""
-    if len(features.shape) == 3:
-        return class_token(features)
-    return keras.layers.GlobalAveragePooling2D(name="pool")(features)
-
-
-def class_token(features):
-    """Tokens ``[batch, 1 + patches, channels]`` → the first ``[batch, channels]``."""
-    return features[:, 0]
+def _joined(picture, config):
+    """Several backbones' maps, one after the other along the channels; a file of weights is of all of them."""
+    from_file = config.weights not in ("", "imagenet")
+    maps = []
+    for name in config.backbone.split(JOINED):
+        one = dataclasses.replace(config, backbone=name, weights="" if from_file else config.weights)
+        network = backbone(picture.shape[1], one)
+        maps.append(keras.Model(network.input, network.output, name=f"backbone_{len(maps)}")(picture))
+    if len({features.shape[1:3] for features in maps}) > 1:
+        raise ValueError(
+            "image_encoder.backbone: expected networks whose feature maps are of one size, received "
+            f"{config.backbone!r}, of {[list(features.shape[1:3]) for features in maps]}."
+        )
+    network = keras.Model(picture, keras.layers.Concatenate(name="map")(maps), name="backbone")
+    if from_file:
+        _load(network, config, pathlib.Path(config.weights))
+    return network
 
 
 def _special_tokens(features):

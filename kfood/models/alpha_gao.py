@@ -71,9 +71,10 @@ import keras
 from keras import ops
 
 from kfood import miners, schema
-from kfood.layers.image import ImageEncoderConfig, backbone, class_token, pool
+from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
+from kfood.layers.pooling import class_token, pool
 from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
 from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, check_choices, run
@@ -236,7 +237,7 @@ def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[kera
         share_class, share_patches = RELEASED_MIXTURE
         tested = _unit("embedding")(share_class * embedding + share_patches * patches)
     else:
-        classified, embedding = head(pool(features), "image_embedding_unit")
+        classified, embedding = head(pool(features, config.image_encoder.pooling), "image_embedding_unit")
         tested = embedding
     return (
         keras.Model(inputs, {"embedding": embedding, "classified": classified}, name="network"),

@@ -27,8 +27,8 @@ Where they depart from their papers:
 - CCA's features are those of frozen networks, as in the papers: the image backbone (pretrained weights if
   ``image_encoder.weights`` names them, else a random one) and the mean word vectors of title, ingredients and
   instructions. The word vectors are random and fixed, which keeps the geometry of word counts. With ``bag_words`` the
-  recipe's features are its words themselves (:mod:`kfood.layers.bag`), and the image's their signed square roots, of
-  length 1 (Perronnin et al. 2010, section 3.2), as Gong et al. 2014 do with theirs before CCA.
+  recipe's features are its words themselves (:mod:`kfood.layers.bag`); with a pooling other than the mean the image's
+  are of length 1 (:mod:`kfood.layers.pooling`), as Gong et al. 2014 make theirs before CCA.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ from kfood import distances, miners, schema
 from kfood.layers.bag import SHARES, WordBag
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
-from kfood.layers.outputs import UnitLength, UnitRoots
+from kfood.layers.outputs import UnitLength
+from kfood.layers.pooling import pool
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
@@ -404,9 +405,7 @@ def picture_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
     """Photo → the backbone's pooled features; float ``[batch, p]``."""
     inputs = symbolic_inputs(spec.image_inputs())
     features = backbone(spec.image_size, config.image_encoder)(inputs[schema.IMAGE])
-    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(features)
-    if config.bag_words:
-        pooled = UnitRoots(dtype="float32", name="unit_roots")(pooled)
+    pooled = ops.cast(pool(features, config.image_encoder.pooling), "float32")
     return keras.Model(inputs, pooled, name="picture_features")
 
 
