@@ -34,6 +34,7 @@ SPLITS = ("train", "val")
 """Those that are computed: what a training run reads."""
 
 _PICTURES_AT_ONCE = 64
+"""Of up to 224 pixels; of larger ones as many as take that memory."""
 _SPARE_BYTES = 2**30
 """Of the disk that are left free."""
 
@@ -287,4 +288,5 @@ def _pictures(dataset, split, network, views, first) -> Iterator[NDArray[np.floa
 
     stream = tf.data.TFRecordDataset(dataset.files(split)).flat_map(photos).skip(first)
     stream = stream.map(shown, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return stream.batch(max(1, _PICTURES_AT_ONCE // views.count)).prefetch(2).as_numpy_iterator()
+    at_once = _PICTURES_AT_ONCE * min(224**2, network.side**2) // network.side**2
+    return stream.batch(max(1, at_once // views.count)).prefetch(2).as_numpy_iterator()

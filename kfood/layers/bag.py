@@ -123,3 +123,22 @@ class WordBag(keras.layers.Layer):
     def get_config(self):
         """Arguments of the constructor."""
         return super().get_config() | {"words": self.words, "shares": self.shares}
+
+
+def word_bag(spec: schema.RecipeSpec, words: int) -> WordBag:
+    """The layer for a spec's recipes.
+
+    Args:
+        spec: what is read of a recipe.
+        words: so many of the most frequent words count, at most.
+
+    Raises:
+        ValueError: a spec that does not read words of ingredients and instructions.
+    """
+    if spec.ingredient_unit == "name" or spec.instruction_vectors:
+        raise ValueError(
+            "bag_words: expected a spec that reads words of ingredients and of instructions (ingredient_unit='word', "
+            f"instruction_vectors=0), received {spec.ingredient_unit!r} and {spec.instruction_vectors}."
+        )
+    shares = {name: SHARES[name] for name in spec.recipe_inputs()}
+    return WordBag(min(words, spec.word_vocabulary), shares, name="bag")

@@ -1,4 +1,6 @@
-"""The recipe encoder of JNE, R2GAN and ACME: bi-LSTM over ingredients, hierarchical LSTM over instructions."""
+"""The recipe encoder of JNE, R2GAN and ACME: bi-LSTM over ingredients, hierarchical LSTM over instructions.
+
+Or, for data too small to learn words from, a linear map of the recipe's words (``bag_words``)."""
 
 import dataclasses
 import math
@@ -7,6 +9,7 @@ import keras
 from keras import ops
 
 from kfood import schema
+from kfood.layers.bag import word_bag
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recurrent import FinalStates, lengths
 
@@ -23,6 +26,9 @@ class RecipeEncoderConfig:
         instruction_units: states of the LSTM over sentences (1,024).
         bag_of_words: also join the mean of the word vectors of each part, past the recurrences: with a thousand recipes
             to learn from, word order is mostly noise. Off in the papers.
+        bag_words: so many of the most frequent words, weighted by rarity (:mod:`kfood.layers.bag`), are all that is
+            read of a recipe, in place of all recurrences and tables; the spec must read words of every part. 0: off, as
+            in the papers.
         dropout: rate on the joined recipe vector, training only.
         part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
             that a title alone, or a list of ingredients, can be a query; never all of them. 0 in the papers.
@@ -36,6 +42,7 @@ class RecipeEncoderConfig:
     word_units: int = 512
     instruction_units: int = 1024
     bag_of_words: bool = False
+    bag_words: int = 0
     dropout: float = 0.0
     part_dropout: float = 0.0
     word_dropout: float = 0.0
@@ -55,6 +62,9 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     """
     inputs = symbolic_inputs(spec.recipe_inputs())
     received = PartDropout(config.part_dropout, name="parts_kept")(inputs)
+    if config.bag_words:
+        joined = keras.layers.Dropout(config.dropout)(word_bag(spec, config.bag_words)(received))
+        return keras.Model(inputs, _embedding(size)(joined), name="recipe")
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:
         tables["word"] = keras.layers.Embedding(spec.word_vocabulary, config.word_size, name="words")
@@ -93,9 +103,11 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
             parts.append(TokenMean(name=f"{name}_bag")(vectors, tokens)[:, 0])
 
     joined = keras.layers.Dropout(config.dropout)(ops.concatenate(parts, axis=-1))
-    return keras.Model(
-        inputs, keras.layers.Dense(size, activation="tanh", name="recipe_embedding")(joined), name="recipe"
-    )
+    return keras.Model(inputs, _embedding(size)(joined), name="recipe")
+
+
+def _embedding(size):
+    return keras.layers.Dense(size, activation="tanh", name="recipe_embedding")
 
 
 @keras.saving.register_keras_serializable("kfood")

@@ -37,7 +37,7 @@ import keras
 from keras import ops
 
 from kfood import distances, miners, schema
-from kfood.layers.bag import SHARES, WordBag
+from kfood.layers.bag import word_bag
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
@@ -413,14 +413,7 @@ def recipe_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
     """Recipe → its bag of words, or the mean word vector of each of its parts, joined; float ``[batch, q]``."""
     inputs = symbolic_inputs(spec.recipe_inputs())
     if config.bag_words:
-        if spec.ingredient_unit == "name" or spec.instruction_vectors:
-            raise ValueError(
-                "bag_words: expected a spec that reads words of ingredients and of instructions "
-                f"(ingredient_unit='word', instruction_vectors=0), received {spec.ingredient_unit!r} and "
-                f"{spec.instruction_vectors}."
-            )
-        bag = WordBag(min(config.bag_words, spec.word_vocabulary), {name: SHARES[name] for name in inputs}, name="bag")
-        return keras.Model(inputs, bag(inputs), name="recipe_features")
+        return keras.Model(inputs, word_bag(spec, config.bag_words)(inputs), name="recipe_features")
     parts = []
     for name, received in inputs.items():
         if name == schema.INSTRUCTION_VECTORS:
