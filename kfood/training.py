@@ -44,6 +44,7 @@ from kfood.frozen import embedding_networks, photo_features
 from kfood.layers.image import RUN_WEIGHTS
 from kfood.models import MODELS
 from kfood.models.base import OptimizerConfig, RetrievalModel
+from kfood.models.start import start_canonically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,9 @@ class TrainingConfig:
             once in this many views, the evaluation crop and varied ones, and epochs read what it made of them, which is
             kept in the dataset's folder (:mod:`kfood.data.features`).
         feature_gigabytes: that this may take on disk.
+        start: ``"random"``, or ``"canonical"``: encoders that are linear in features of a frozen backbone and in a bag
+            of words start as closed-form CCA of the training split has them (:mod:`kfood.models.start`).
+        start_ridge: of that, in units of the mean variance of a side's features.
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
@@ -73,6 +77,8 @@ class TrainingConfig:
     freeze_image_epochs: int = 0
     views: int = 0
     feature_gigabytes: float = 20.0
+    start: Literal["random", "canonical"] = "random"
+    start_ridge: float = 4.0
     monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = False
@@ -81,11 +87,14 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name, valid in {
+            "start": ("random", "canonical"),
             "monitor": ("median_rank", "recall_at_1"),
             "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
         }.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        if not self.start_ridge > 0:
+            raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
         for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
@@ -443,8 +452,7 @@ def _train(
             quiet=not verbose,
         )
     if not progress.epoch:
-        for bag in model.bags:
-            bag.adapt(pipeline.recipe_batches(dataset, "train", spec, config.batch_size, training=False, photos=False))
+        _start(model, dataset, config, features)
     runs.remove_reports(run)
     folders.write_whole({run / "config.json": json.dumps(description, indent=2) + "\n"})
     dataset.write_vocabulary(run)
@@ -457,6 +465,27 @@ def _train(
     if progress.epoch < config.epochs:
         _fit(model, dataset, config, run, progress, until=config.epochs, verbose=verbose)
     return progress
+
+
+def _start(model, dataset, config, features):
+    """What is learned of the training split before the first epoch."""
+    for bag in model.bags:
+        bag.adapt(
+            pipeline.recipe_batches(dataset, "train", model.spec, config.batch_size, training=False, photos=False)
+        )
+    if config.start == "canonical":
+        steps = max(1, config.views) * pipeline.steps_per_epoch(dataset, "train", config.batch_size)
+        stream = pipeline.batches(
+            dataset,
+            "train",
+            model.spec,
+            config.batch_size,
+            training=True,
+            seed=config.seed,
+            augmentation=config.augmentation,
+            **({} if features is None else {"features": features}),
+        )
+        start_canonically(model, stream.take(steps), config.start_ridge)
 
 
 def _fit(model, dataset, config, run, progress, *, until, verbose, features=None):

@@ -11,6 +11,7 @@ from keras import ops
 from test_models_contract import make
 
 from kfood import schema
+from kfood.layers import canonical
 from kfood.losses import ranking
 from kfood.models import baselines
 from kfood.models.baselines import CCAConfig, TwoTowerConfig
@@ -152,7 +153,7 @@ def test_canonical_projections_match_the_definition(rng):
     n = len(x)
     a, b, correlations = (
         ops.convert_to_numpy(m)
-        for m in baselines.canonical_projections(xc.T @ xc / n, yc.T @ yc / n, xc.T @ yc / n, 2, 1e-6)
+        for m in canonical.canonical_projections(xc.T @ xc / n, yc.T @ yc / n, xc.T @ yc / n, 2, 1e-6)
     )
     u, v = xc @ a, yc @ b
     np.testing.assert_allclose(np.cov(u.T, bias=True), np.eye(2), atol=2e-3)
@@ -170,7 +171,7 @@ def test_canonical_projections_match_the_definition(rng):
 def test_moments_of_batches_are_moments_of_all(rng):
     x, y = _related(rng)
     x += 1000  # far from 0: plain sums of squares would lose the covariance in single precision
-    moments = baselines.Moments(4, 3)
+    moments = canonical.Moments(4, 3)
     moments.build()
     for round_ in range(2):
         moments.reset()
@@ -198,7 +199,7 @@ def test_cca_is_solved_by_one_epoch_of_fit(tiny_spec, tiny_batch):
         for network in model.features.values()
     )
     xc, yc = x - x.mean(0), y - y.mean(0)
-    a, b, correlations = baselines.canonical_projections(xc.T @ xc / 8, yc.T @ yc / 8, xc.T @ yc / 8, 4, ridge)
+    a, b, correlations = canonical.canonical_projections(xc.T @ xc / 8, yc.T @ yc / 8, xc.T @ yc / 8, 4, ridge)
     got = model.predict(tiny_batch, verbose=0)
     for side, features, matrix in (("image", xc, a), ("recipe", yc, b)):
         expected = features @ ops.convert_to_numpy(matrix * correlations)

@@ -13,7 +13,7 @@ import dataclasses
 
 from kfood import schema
 from kfood.configs import Experiment
-from kfood.configs.common import SMALL_IMAGE, SMALL_TRAINING, pretrained_experiment
+from kfood.configs.common import PRETRAINED_MAP, SMALL_IMAGE, SMALL_TRAINING, pretrained_experiment
 from kfood.models.alpha_gao import AlphaGAOConfig
 from kfood.models.base import OptimizerConfig
 from kfood.training import TrainingConfig
@@ -48,7 +48,8 @@ def small() -> Experiment:
 
 def pretrained() -> Experiment:
     """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
-    return pretrained_experiment(small(), epochs=12)
+    spec = dataclasses.replace(small().spec, image_size=224)
+    return pretrained_experiment(small(), PRETRAINED_MAP, spec, epochs=12, views=4)
 
 
 _ALONE = {"metric_weight": 1.0, "alpha": 0.0, "gao": ""}

@@ -45,8 +45,8 @@ def small() -> Experiment:
 
 
 def pretrained() -> Experiment:
-    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
-    return pretrained_experiment(small())
+    """For a CPU and real photos: ``small`` on the features of frozen backbones."""
+    return pretrained_experiment(small(), epochs=30)
 
 
 VARIANTS: dict[str, dict] = {

@@ -12,7 +12,7 @@ import dataclasses
 
 from kfood import schema
 from kfood.configs import Experiment
-from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
+from kfood.configs.common import PRETRAINED_MAP, SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
 from kfood.data.images import Augmentation
 from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.models.base import OptimizerConfig
@@ -61,8 +61,9 @@ def small() -> Experiment:
 
 
 def pretrained() -> Experiment:
-    """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
-    return pretrained_experiment(small())
+    """For a CPU and real photos: ``small`` on a frozen EfficientNet-Lite0, of whose map every place is kept."""
+    spec = dataclasses.replace(SMALL_SPEC, image_size=224)
+    return pretrained_experiment(small(), PRETRAINED_MAP, spec, epochs=30, views=4)
 
 
 VARIANTS = {

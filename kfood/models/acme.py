@@ -82,6 +82,7 @@ from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.outputs import UnitLength
 from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
+from kfood.layers.shared import let_through, shared_layer
 from kfood.losses import adversarial, ranking, reconstruction
 from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, check_choices, recipes_of, run
 
@@ -179,44 +180,6 @@ def as_released(config: ACMEConfig) -> ACMEConfig:
 
 
 # Sub-networks, in the order of Figure 2.
-
-
-def shared_layer(size: int, modalities: tuple[str, ...]) -> dict[str, keras.Model]:
-    """FC, tanh(norm(Linear)): one set of weights for all modalities, each normalised by its own statistics.
-
-    Returns:
-        modality → functional model float ``[batch, size]`` → float ``[batch, size]`` in (-1, 1).
-    """
-    dense = keras.layers.Dense(size, use_bias=False, name="shared_dense")
-    affine = Affine(name="shared_affine")
-    networks = {}
-    for modality in modalities:
-        hidden = keras.Input((size,), name="hidden")
-        norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, center=False, scale=False, name=f"{modality}_norm"
-        )
-        output = keras.layers.Activation("tanh")(affine(norm(dense(hidden))))
-        networks[modality] = keras.Model(hidden, output, name=f"{modality}_shared")
-    return networks
-
-
-@keras.saving.register_keras_serializable("kfood")
-class Affine(keras.layers.Layer):
-    """A scale and a shift of each dimension: what batch normalisations with statistics of their own can share."""
-
-    def build(self, shape):
-        """Starts as the identity."""
-        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
-        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
-        self.built = True
-
-    def call(self, inputs):
-        """Float ``[..., d]`` → float ``[..., d]``."""
-        return inputs * self.scale + self.shift
-
-    def compute_output_shape(self, shape):
-        """The shape of the input."""
-        return shape
 
 
 def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
@@ -400,6 +363,10 @@ class ACME(RetrievalModel):
     def picture_side(self):
         """Of the photos that R2I's discriminator sees."""
         return self.config.picture_size if self.config.recipe_to_image else 0
+
+    def start_from(self, strengths):
+        """The shared layer passes each component of a start on, as strong as it is."""
+        let_through(self.shared, strengths)
 
     def embed(self, batch, training):
         """V_m, R_m, V, R, and with R2I the generated picture, its condition, and the real one (section 3.1)."""

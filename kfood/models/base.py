@@ -186,6 +186,13 @@ class RetrievalModel(keras.Model):
         """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
 
+    def start_from(self, strengths) -> None:
+        """Called when the encoders' linear layers were given a start: for a layer between these and the embeddings.
+
+        Args:
+            strengths: float ``[embedding_size]``, the deviation of each component.
+        """
+
     def begin_epoch(self, epoch: int) -> None:
         """Called by ``fit`` before each epoch, counted from 0: for schedules of a paper's own."""
 
