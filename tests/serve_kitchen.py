@@ -32,6 +32,7 @@ class Encoder:
     embedding_size: int = 4
     encoders: tuple = ("image", "recipe")
     decoders: tuple = ()
+    heat_maps: tuple = ()
     calls: list = dataclasses.field(default_factory=list)
     manifest = {  # noqa: RUF012
         "encoders": {"image": {"inputs": {"image": {"shape": [None, 8, 8, 3]}}}},
@@ -42,6 +43,11 @@ class Encoder:
     def encode(self, encoder, inputs):
         self.calls.append(len(inputs["image"]))
         return self.encode_images(inputs["image"])
+
+    def look(self, encoder, inputs):
+        weights = np.zeros((len(inputs["image"]), 2, 2), np.float32)
+        weights[:, 0, 0] = 1
+        return weights
 
     def encode_images(self, images, *, location=None):
         return np.array([[*np.asarray(image).mean((0, 1)) / 255, 1] for image in images], np.float32)

@@ -111,6 +111,12 @@ def test_shared_ingredients_are_marked(client):
     assert found["query"]["ingredients"] == ["3 tomatoes", "1 pinch of salt"]
     found = find(client, text="red with oil", k=1)
     assert [each["shared"] for each in found["results"][0]["ingredients"]] == [False, True, False]
+    for text, marked in (
+        ("red tomato soup, salt", [True, False, True]),  # no ingredient is called tomato soup: its words count
+        ("red, vegetable oil", [False, False, False]),  # one is called vegetable oil, which olive oil is not
+    ):
+        found = find(client, text=text, k=1)
+        assert [each["shared"] for each in found["results"][0]["ingredients"]] == marked
     found = find(client, photo=base64.b64encode(RED).decode(), k=1, **{"with": ["olive oil"]})
     assert [each["shared"] for each in found["results"][0]["ingredients"]] == [False, True, False]
 
@@ -274,9 +280,7 @@ def test_an_index_of_photos_reads_no_text(tmp_path):
 
 
 def test_generated_pictures_explain(client, tmp_path):
-    assert find(client, text="red", explain=True)["notes"] == [
-        "fake generates no pictures, so there is none to explain with."
-    ]
+    assert find(client, text="red", explain=True)["notes"] == ["fake has no picture of how it understands a text."]
     with TestClient(open_app(tmp_path, encoder=colours.Encoder(decoders=("picture",)))) as client:
         found = find(client, text="red and blue", k=2, explain=True)
         for made, colour in ((found["query"]["generated"], (128, 0, 128)), (found["results"][0]["generated"], None)):
@@ -285,6 +289,18 @@ def test_generated_pictures_explain(client, tmp_path):
             pixel = Image.open(io.BytesIO(base64.b64decode(content))).getpixel((0, 0))
             assert colour is None or pixel == colour
         assert find(client, text="red")["query"]["generated"] is None
+
+
+def test_a_heat_map_explains(tmp_path):
+    with TestClient(open_app(tmp_path, encoder=colours.Encoder(heat_maps=("image",)))) as client:
+        assert client.get("/health").json()["looks"]
+        found = find(client, photo=base64.b64encode(colours.photo("white")).decode(), explain=True)
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["query"]["heat_map"].split(",")[1]))), int)
+        assert picture.shape == (8, 8, 3)
+        assert picture[0, 0, 0] - picture[0, 0, 2] > 100  # red where it looks
+        assert np.ptp(picture[-1, -1]) < 5  # grey where it does not
+        assert (found["notes"], found["results"][0]["generated"]) == ([], None)
+        assert find(client, text="red", explain=True)["query"]["heat_map"] is None
 
 
 def test_what_takes_too_long_is_given_up(tmp_path):

@@ -54,6 +54,12 @@ def test_while_a_batch_is_computed_the_next_gathers():
     assert sizes[1:] == [4, 4][: len(sizes) - 1] or sizes == [4, 4, 1]
 
 
+def test_batches_run_side_by_side():
+    together = threading.Barrier(2, timeout=5)
+    results, sizes = batches(range(8), lambda rows: together.wait() >= 0 and rows, rows=4, batches=2)
+    assert (results, sizes) == (list(range(8)), [4, 4])
+
+
 def test_errors_are_kept_apart():
     def encode(rows):
         if 3 in rows:

@@ -22,10 +22,11 @@ COMMANDS = {
     "demo": "all of the above on the synthetic kitchen",
     "bench": "speed against the machine's limits",
     "bench-losses": "labelled photos → every loss of the α-sampling paper, in one table",
+    "bench-serve": "how many searches a second a service answers, and what it survives",
 }
 
 
-_WITHOUT_TENSORFLOW = ("compare", "search", "serve")
+_WITHOUT_TENSORFLOW = ("bench-serve", "compare", "search", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -36,8 +36,9 @@ class Serve:
     """How long a request waits for others to be encoded with."""
     threads: int = 0
     """Threads that decode photos, encode and search; 0: as many as there are processors."""
-    onnx_threads: int = 0
-    """Threads of onnxruntime inside an operator; 0 lets it choose."""
+    onnx_threads: int = 1
+    """Threads of onnxruntime inside an operator, in each of those threads; 0 lets it choose. More than one pay where
+    requests are few and processors many."""
     reload_seconds: float = 2.0
     """Between looks whether the index on disk is another; 0: only on SIGHUP."""
     grace_seconds: int = 30
@@ -59,6 +60,7 @@ def run(args: Serve) -> None:
     from kfood.export.runtime import MANIFEST, Bundle
 
     try:
+        import threadpoolctl
         import uvicorn
 
         from kfood.serve.app import create_app
@@ -81,6 +83,8 @@ def run(args: Serve) -> None:
         reload_seconds=args.reload_seconds,
         root_path=args.root_path,
     )
+    # Every search has a thread of its own; that a product of one takes several more costs far more than it brings.
+    threadpoolctl.threadpool_limits(1, user_api="blas")
     uvicorn.run(
         app,
         host=args.host,

@@ -24,7 +24,7 @@ class SearchRequest(BaseModel):
     )
     with_: list[str] = Field([], alias="with", description="Ingredients that each recipe found has, by their names.")
     without: list[str] = Field([], description="Ingredients that none of them has.")
-    explain: bool = Field(False, description="Also the pictures that the model generates (R2GAN, ACME).")
+    explain: bool = Field(False, description="Also pictures of what the model has understood.")
 
 
 class PhotoRequest(BaseModel):
@@ -72,6 +72,7 @@ class Read(BaseModel):
     words: int | None = Field(None, description="How many words the model read.")
     known_words: int | None = Field(None, description="How many of these it knows.")
     generated: str | None = Field(None, description="Picture generated from its embedding: a data URL.")
+    heat_map: str | None = Field(None, description="The photo, red where the model looks (MCEN): a data URL.")
 
 
 class SearchAnswer(BaseModel):
@@ -123,7 +124,8 @@ class Health(BaseModel):
     model: str
     items: int
     searches: list[str] = Field(description="What can be searched by.")
-    generates: bool = Field(description="Whether `explain` shows generated pictures.")
+    generates: bool = Field(description="Whether `explain` shows generated pictures (R2GAN, ACME).")
+    looks: bool = Field(description="Whether `explain` shows where in a photo the model looks (MCEN).")
     index: dict[str, Any] = Field(description="Dataset, splits and way of search of the index in use.")
     reload_problem: str = Field(description="Why the index on disk is not the one in use; empty where it is.")
 

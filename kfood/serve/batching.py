@@ -17,9 +17,9 @@ _STOPPING = RefusedError(503, "expected a running service, received one that is 
 class Batcher:
     """Collects what several requests want encoded, and encodes it at once.
 
-    While a batch is computed the next one gathers. The first row of a batch waits ``wait`` seconds at most for others;
-    a lone request at a quiet time therefore pays that much, and none pays more. Where a batch fails each of its rows
-    is tried alone, so that only the request at fault sees the error.
+    Batches are gathered one after the other; while some are computed the next one gathers. The first row of a batch
+    waits ``wait`` seconds at most for others; a lone request at a quiet time therefore pays that much, and none pays
+    more. Where a batch fails each of its rows is tried alone, so that only the request at fault sees the error.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Batcher:
         *,
         rows: int,
         wait: float,
+        batches: int = 1,
         observe: Callable[[int], None] = lambda rows: None,
     ):
         """Args:
@@ -36,12 +37,14 @@ class Batcher:
         pool: whose threads it is called in.
         rows: at most in a batch; 1: every row alone, as many at a time as the pool has threads.
         wait: seconds, see above.
+        batches: computed at the same time.
         observe: called with the size of each batch.
         """
         self._encode, self._pool, self._observe = encode, pool, observe
-        self._rows, self._wait = rows, wait
+        self._rows, self._wait, self._batches = rows, wait, batches
         self._queue: asyncio.Queue[tuple[Any, asyncio.Future]] = asyncio.Queue()
-        self._task: asyncio.Task | None = None
+        self._gathering = asyncio.Lock()
+        self._tasks: list[asyncio.Task] = []
 
     async def __call__(self, row: Any) -> Any:
         """The result of a row, or the error that encoding it raised.
@@ -53,18 +56,18 @@ class Batcher:
         if self._rows == 1:
             self._observe(1)
             return (await loop.run_in_executor(self._pool, self._encode, [row]))[0]
-        if self._task is None:
-            self._task = loop.create_task(self._run())
+        if not self._tasks:
+            self._tasks = [loop.create_task(self._run()) for _ in range(self._batches)]
         future: asyncio.Future = loop.create_future()
         self._queue.put_nowait((row, future))
         return await future
 
     async def close(self) -> None:
         """Stops; what waits is refused (503)."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         while not self._queue.empty():
             _, future = self._queue.get_nowait()
             if not future.done():
@@ -72,7 +75,8 @@ class Batcher:
 
     async def _run(self):
         while True:
-            batch = await self._gather()
+            async with self._gathering:
+                batch = await self._gather()
             self._observe(len(batch))
             try:
                 await self._answer(batch)

@@ -33,6 +33,10 @@ class Encoder(Protocol):
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders."""
 
+    @property
+    def heat_maps(self) -> tuple[str, ...]:
+        """Encoders that tell where they look."""
+
     def sources(self, decoder: str) -> tuple[str, ...]:
         """Encoders whose embeddings a decoder takes."""
 
@@ -44,6 +48,9 @@ class Encoder(Protocol):
 
     def decode(self, decoder: str, embeddings: np.ndarray) -> np.ndarray:
         """float32 [n, embedding_size] → what the decoder makes of each."""
+
+    def look(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Inputs by name → float32 [n, rows, columns], weights over the picture."""
 
     def read_recipes(self, recipes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Recipes as text → float32 [n, embedding_size]; int64 [n], words read of each, and those that it knows."""
@@ -81,6 +88,9 @@ class Gallery:
             yield record["ingredients"]
 
     def _first_use(self):
+        size, _ = self.image_sizes
+        if self.looks:
+            self.encoder.look("image", {"image": np.zeros((1, size, size, 3), np.float32)})
         self.encoder.encode_images([np.zeros((8, 8, 3), np.uint8)])
         if "recipe" in self.kinds:
             self.encoder.read_recipes([self.blank_recipe() | {"title": "salt", "ingredients": ["salt"]}])
@@ -96,6 +106,11 @@ class Gallery:
     def generates(self) -> tuple[str, ...]:
         """Encoders of whose embeddings the model generates pictures; empty where it generates none."""
         return tuple(self.encoder.sources("picture")) if "picture" in self.encoder.decoders else ()
+
+    @property
+    def looks(self) -> bool:
+        """Whether the model tells where in a photo it looks."""
+        return "image" in self.encoder.heat_maps
 
     @property
     def image_sizes(self) -> tuple[int, int]:

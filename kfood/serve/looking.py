@@ -74,6 +74,7 @@ def state_routes(service: Service) -> fastapi.APIRouter:
             items=len(gallery.index),
             searches=[*gallery.kinds, *(["text"] if "recipe" in gallery.kinds else [])],
             generates=bool(gallery.generates),
+            looks=gallery.looks,
             index={
                 "dataset": described["dataset"]["name"],
                 "splits": described["dataset"]["splits"],

@@ -194,8 +194,11 @@ def read_text(text: str, gallery: Gallery, limits: Limits) -> Query:
     """
     _check_length("text", text, limits)
     content = text_as_recipe(text, gallery.encoder.spec)
-    named = content["ingredients"] if len(content["ingredients"]) > 1 else text.split()
-    return Query("text", content, _utf8(text), (), tuple(filter(None, map(words, named))))
+    names: list[frozenset[str]] = []
+    for part in filter(None, map(words, content["ingredients"] if len(content["ingredients"]) > 1 else [text])):
+        known = gallery.ingredients.having(" ".join(part)).any()  # "olive oil", and not "tomato soup"
+        names += [part] if known else [frozenset([word]) for word in part]
+    return Query("text", content, _utf8(text), (), tuple(names))
 
 
 def _recipe(recipe: dict | list | str | File, limits: Limits) -> Recipe:

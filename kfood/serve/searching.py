@@ -9,6 +9,7 @@ import numpy as np
 import pydantic
 from starlette.requests import Request
 
+from kfood.evaluation.attention import heat
 from kfood.search import Explanation, Result, explain
 from kfood.serve import answers, reading
 from kfood.serve.gallery import Gallery
@@ -79,9 +80,7 @@ async def _query(service: Service, gallery: Gallery, kind: str, content: Any) ->
     """What is searched by, as the gallery's encoder takes it."""
     if kind != "photo" and "recipe" not in gallery.kinds:
         raise RefusedError(422, f"{kind}: expected a photo, for this index is of photos alone, received a {kind}.")
-    if kind == "text":
-        return reading.read_text(content, gallery, service.limits)
-    read = reading.read_photo if kind == "photo" else reading.read_recipe
+    read: Any = {"photo": reading.read_photo, "recipe": reading.read_recipe, "text": reading.read_text}[kind]
     return await service.work(read, content, gallery, service.limits)
 
 
@@ -95,12 +94,14 @@ def _answer(gallery, query, embedding, counts, side, top, explained, filters) ->
     words_read, known = counts
     if known is not None and known < words_read:
         notes.append(f"The model knows {known} of the {words_read} words that it reads.")
-    made = None
-    if explained and results and not gallery.generates:
-        notes.append(f"{gallery.encoder.model} generates no pictures, so there is none to explain with.")
-    elif explained and results:
+    made = seen = None
+    if explained and results and gallery.generates:
         encoder = "image" if query.kind == "photo" else "recipe"
         made = explain(gallery.encoder, index, embedding, encoder, results, side)
+    if explained and gallery.looks and query.kind == "photo":
+        seen = heat(query.content, gallery.encoder.look("image", {"image": query.content[None]})[0])
+    if explained and results and made is None and seen is None:
+        notes.append(f"{gallery.encoder.model} has no picture of how it understands a {query.kind}.")
     return answers.SearchAnswer(
         model=gallery.encoder.model,
         distance=index.distance,
@@ -115,6 +116,7 @@ def _answer(gallery, query, embedding, counts, side, top, explained, filters) ->
             words=words_read,
             known_words=known,
             generated=None if made is None or made.query is None else _data_url(made.query),
+            heat_map=None if seen is None else _data_url(seen),
         ),
         results=[_found(result, names, made) for result in results],
         notes=notes,

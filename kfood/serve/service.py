@@ -28,7 +28,7 @@ class Service:
         self.shelf, self.limits, self.metrics = shelf, limits, Metrics()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "kfood-work")
         self._encoding = concurrent.futures.ThreadPoolExecutor(threads, "kfood-encode")
-        options: dict[str, Any] = {"rows": batch, "wait": batch_wait}
+        options: dict[str, Any] = {"rows": batch, "wait": batch_wait, "batches": threads}
         methods: dict[str, Callable[[Gallery, Any], Sequence[Any]]] = {
             "image": Gallery.encode_photos,
             "recipe": Gallery.encode_recipes,

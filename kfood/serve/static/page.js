@@ -77,10 +77,13 @@ function showAsked(read) {
     image.src = URL.createObjectURL(query.value);
     box.append(image);
   }
-  if (read?.generated) {
-    const figure = make("figure"), image = make("img");
-    Object.assign(image, { src: read.generated, alt: "Picture generated from the embedding of your query" });
-    figure.append(image, make("figcaption", "as understood"));
+  for (const [source, caption, alt] of [
+    [read?.generated, "as understood", "Picture generated from the embedding of your query"],
+    [read?.heat_map, "where it looks", "Your photo, red where the model looks"],
+  ]) {
+    if (!source) continue;
+    const figure = make("figure");
+    figure.append(Object.assign(make("img"), { src: source, alt }), make("figcaption", caption));
     box.append(figure);
   }
   const words = make("div");
@@ -249,7 +252,7 @@ async function begin() {
   $("about").textContent = `${number(health.items)} ${reads ? "recipes" : "photos"} · ${health.model} · ${health.index.dataset}`;
   document.querySelector(".panel.text").hidden = !reads;
   $("filters").hidden = !names.length;
-  $("explain-line").hidden = !health.generates;
+  $("explain-line").hidden = !(health.generates || health.looks);
   for (const { name } of names) ticked.set(name, "");
   showIngredients();
 }
