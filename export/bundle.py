@@ -10,6 +10,7 @@
       onnx/<name>_encoder.onnx   onnxruntime: one file an encoder, from tensors that are ready …
       onnx/<name>_text_encoder.onnx, <name>_pixels_encoder.onnx   … and one from strings, or from photos of any size
       onnx/<name>_decoder.onnx   one a decoder
+      onnx/<name>_heat_map.onnx  where an encoder looks in a picture, of models that have this (MCEN)
       vocabulary/*.txt           words, ingredients, classes
       serving/*.config           examples for TensorFlow Serving
 
@@ -107,6 +108,7 @@ def export_bundle(
             if "text" in fronts:
                 parity.check_tokens(tokenizer, recipes, raw, fronts["text"])
             encoders = _write_onnx(part, model, endpoints, fronts, tried, manifest, progress)
+            _write_heat_maps(part, model, manifest, progress)
             if shown is not None:
                 _write_precisions(part, model, encoders, fronts, shown, manifest, progress)
             endpoints |= raw
@@ -158,6 +160,7 @@ def _head(model) -> dict[str, Any]:
         },
         "encoders": {},
         "decoders": {},
+        "heat_maps": {},
         "endpoints": {},
         "measured": None,
         "parity": {
@@ -227,6 +230,19 @@ def _write_onnx(part, model, endpoints, fronts, tried, manifest, progress):
                 entry["raw"] = {"file": file, **onnx.description(whole)}
         manifest["encoders"][network] = entry
     return encoders
+
+
+def _write_heat_maps(part, model, manifest, progress):
+    """Write and check where encoders look; ONNX alone, for the SavedModel's servers answer no pictures."""
+    for name, endpoint in saved_model.heat_map_endpoints(model).items():
+        encoder = name.removeprefix("look_")
+        cases = parity.cases(endpoint, parity.encoder_batches(endpoint.inputs, model.spec))
+        proto, file = onnx.convert(endpoint), f"onnx/{encoder}_heat_map.onnx"
+        error = parity.check_network(parity.onnx_run(proto), cases, file, relative=False)
+        (part / file).write_bytes(proto)
+        manifest["heat_maps"][encoder] = {"file": file, **_description(endpoint)}
+        manifest["parity"]["onnx"][f"{encoder}_heat_map"] = error
+        progress(f"{file}: largest difference {error:.1e}")
 
 
 def _write_precisions(part, model, encoders, fronts, shown, manifest, progress):

@@ -180,6 +180,11 @@ class Bundle:
         """Names of the decoders, e.g. ``("picture", "ingredients")``; may be empty."""
         return tuple(self.manifest["decoders"])
 
+    @property
+    def heat_maps(self) -> tuple[str, ...]:
+        """Encoders of which :meth:`look` tells where they look; may be empty, and is in bundles of earlier versions."""
+        return tuple(self.manifest.get("heat_maps", ()))
+
     def sources(self, decoder: str) -> tuple[str, ...]:
         """Encoders whose embeddings a decoder takes, the usual one first.
 
@@ -241,6 +246,24 @@ class Bundle:
             ValueError: an unknown decoder, or embeddings of another shape or type.
         """
         return self._run("decoders", decoder, {"embedding": np.asarray(embeddings)}, batch_size)
+
+    def look(self, encoder: str, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32) -> np.ndarray:
+        """Where an encoder looks.
+
+        Args:
+            encoder: one of :attr:`heat_maps`.
+            inputs: as for :meth:`encode`.
+            batch_size: most rows that are computed at once.
+
+        Returns:
+            float32 ``[n, rows, columns]``: weights over the picture that the encoder takes, adding up to 1.
+
+        Raises:
+            ValueError: an encoder without, or inputs of other names, shapes or types.
+        """
+        if encoder not in self.heat_maps:
+            raise ValueError(f"encoder: expected one with a heat map {list(self.heat_maps)}, received {encoder!r}.")
+        return self._run("heat_maps", encoder, inputs, batch_size)
 
     def encode_images(
         self,
@@ -497,7 +520,7 @@ class Bundle:
             return np.zeros((0, *output["shape"][1:]), np.float32)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, received {batch_size}.")
-        session = self._session(entry["file"] if kind == "decoders" else self._file(name, raw=False))
+        session = self._session(self._file(name, raw=False) if kind == "encoders" else entry["file"])
         parts = [
             session.run(None, {key: array[start : start + batch_size] for key, array in arrays.items()})[0]
             for start in range(0, count, batch_size)

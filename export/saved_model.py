@@ -134,6 +134,18 @@ def raw_endpoints(model, tokenizer: RecipeTokenizer | None) -> dict[str, Endpoin
     return endpoints
 
 
+def heat_map_endpoints(model) -> dict[str, Endpoint]:
+    """Endpoints ``look_<encoder>``, where an encoder looks: its inputs → float ``[batch, rows, columns]``.
+
+    Args:
+        model: see :meth:`kfood.models.base.RetrievalModel.heat_maps`; any other object has none.
+    """
+    return {
+        f"look_{name}": _heat_map_endpoint(f"look_{name}", network)
+        for name, network in getattr(model, "heat_maps", dict)().items()
+    }
+
+
 def write_saved_model(
     path: str | pathlib.Path, endpoints: Mapping[str, Endpoint], tokenizer: RecipeTokenizer | None
 ) -> None:
@@ -198,6 +210,13 @@ def _decoder_endpoint(name, model, network):
 
     inputs = {"embedding": tf.TensorSpec([None, model.embedding_size], tf.float32, "embedding")}
     return Endpoint(f"decode_{name}", decode, inputs, name)
+
+
+def _heat_map_endpoint(name, network):
+    def look(inputs):
+        return {"weights": network(inputs, training=False)}
+
+    return Endpoint(name, look, network_inputs(network), "weights")
 
 
 def _bytes_endpoint(name, encoder, spec):

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from export_model import INGREDIENTS, WORDS, make_model, make_run, make_spec
+from export_model import INGREDIENTS, WORDS, make_heat_map, make_model, make_run, make_spec
 
 from kfood.data import images
 from kfood.data.text import RecipeTokenizer
@@ -43,6 +43,27 @@ def exported(tmp_path_factory):
     }
     (run / "report.json").write_text(json.dumps(report))
     return model, folder / "bundle", export_bundle(model, run, folder / "bundle")
+
+
+def test_heat_maps_are_exported(tmp_path):
+    model, network = make_model(), make_heat_map()
+    model.heat_maps = lambda: {"image": network}
+    manifest = export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
+    assert manifest["heat_maps"]["image"]["outputs"]["weights"]["shape"] == [None, 2, 2]
+    bundle = kfood_runtime.Bundle.open(tmp_path / "bundle")
+    assert bundle.heat_maps == ("image",)
+    pictures = np.random.default_rng(3).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    found = bundle.look("image", {"image": pictures})
+    np.testing.assert_allclose(found, network.predict_on_batch({"image": pictures}), atol=1e-6)
+    np.testing.assert_allclose(found.sum((1, 2)), 1, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected one with a heat map \['image'\], received 'recipe'"):
+        bundle.look("recipe", {"image": pictures})
+
+
+def test_a_model_without_heat_maps_has_none(bundle):
+    assert bundle.heat_maps == ()
+    del bundle.manifest["heat_maps"]  # as in bundles of earlier versions
+    assert bundle.heat_maps == ()
 
 
 @pytest.fixture

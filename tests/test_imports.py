@@ -30,10 +30,11 @@ ALLOWED = {
     "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
+    "serve": {"data", "evaluation", "photo_files", "search", "serve"},
 }
 WITHOUT_TENSORFLOW = (
     *("folders", "photo_files", "pickles", "schema", "settings", "distances", "miners", "losses", "layers"),
-    *("models", "evaluation", "configs", "search"),
+    *("models", "evaluation", "configs", "search", "serve"),
 )
 
 

@@ -324,6 +324,13 @@ def test_attention_adds_up_and_leaves_padding_out(tiny_spec, tiny_batch):
     assert np.abs(again["ingredients_asked"] - found["ingredients_asked"]).max() > 1e-6
 
 
+def test_the_heat_map_is_the_photos_attention(tiny_spec, tiny_batch):
+    model = _model(tiny_spec, compiled=False)
+    (network,) = model.heat_maps().values()
+    expected = ops.convert_to_numpy(model.attention(tiny_batch)["image"])
+    np.testing.assert_allclose(network.predict_on_batch({"image": tiny_batch["image"]}), expected, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_export_computes_what_the_model_computes(tmp_path):
     """SavedModel, ONNX and the runtime are held to the Keras model by the export's own gate; here from raw text."""
@@ -331,9 +338,14 @@ def test_export_computes_what_the_model_computes(tmp_path):
     model = _model(spec, compiled=False, normalise_summaries=True)
     manifest = export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
     assert set(manifest["encoders"]) == {"image", "recipe"}
+    bundle = runtime.Bundle.open(tmp_path / "bundle")
+    pictures = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    found = bundle.look("image", {"image": pictures})
+    np.testing.assert_allclose(found, ops.convert_to_numpy(model.attention({"image": pictures})["image"]), atol=1e-5)
     assert manifest["distance"] == "cosine"
     assert sorted(manifest["parity"]["onnx"]) == [
         "image_encoder",
+        "image_heat_map",
         "image_pixels_encoder",
         "recipe_encoder",
         "recipe_text_encoder",

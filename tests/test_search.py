@@ -165,6 +165,65 @@ def test_an_index_opens_what_it_picks_with_once_a_side(rng, tmp_path, monkeypatc
     assert opened == ["photos", "recipes"]
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
+@pytest.mark.parametrize("method", [None, "hnsw", "int8"])
+@pytest.mark.parametrize("few", [True, False])
+def test_some_may_be_found(rng, tmp_path, monkeypatch, method, distance, few):
+    """The nearest of those that may be found, not what is left of the nearest; few of them are compared one by one."""
+    if method == "hnsw":
+        pytest.importorskip("faiss")
+    monkeypatch.setattr("kfood.search.index.BLOCK", 100 if few else 0)
+    build(tmp_path / "index", rng.uniform(size=(400, 3)), Encoder(distance=distance), approximate=method)
+    index = search.Index.open(tmp_path / "index")
+    gallery = index.embeddings("photos")
+    among, hits = rng.uniform(size=400) < 0.2, []
+    for query in gallery[::50]:
+        expected = brute_force(query, gallery, distance)
+        among[np.argsort(expected)[:20]] = False
+        allowed = np.sort(expected[among])
+        found = index.search(query, "photos", 5, among=among)
+        assert [result.distance for result in found] == pytest.approx([expected[result.row] for result in found])
+        assert all(among[result.row] for result in found)
+        hits.append(sum(result.distance <= allowed[4] + 1e-9 for result in found))
+    if few or (method, distance) != ("hnsw", "dot"):  # FAISS's graph by dot product does not reach every row
+        assert sum(hits) >= (0.9 if method and not few else 1) * 5 * len(hits)
+    every = index.search(gallery[0], "photos", 1000, among=among)
+    assert sorted(result.row for result in every) == np.flatnonzero(among).tolist()
+    assert index.search(gallery[0], "photos", 5, among=np.zeros(400, bool)) == []
+
+
+def test_an_open_index_outlives_its_replacement(tmp_path):
+    build(tmp_path / "index")
+    index = search.Index.open(tmp_path / "index")
+    before = index.search(np.array([0, 0, 1, 1], np.float32), "photos", 5)
+    build(tmp_path / "index", [(0, 0, 0.9)], overwrite=True)
+    assert index.search(np.array([0, 0, 1, 1], np.float32), "photos", 5) == before
+    assert [record["id"] for record in index.records()] == ["id0", "id1", "id2", "id3", "id4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Leek soup", ("Leek soup", [], [])),
+        (
+            "Leek soup\n\nIngredients:\n- 2 leeks\n• salt\n1. stock\nMethod\n1. Boil.\nServe hot.",
+            ("Leek soup", ["2 leeks", "salt", "stock"], ["Boil.", "Serve hot."]),
+        ),
+        (
+            "Leek soup\n2 leeks\n½ onion\na pinch of salt\n1) Cut the leeks.\nBoil all of it for long.\n",
+            ("Leek soup", ["2 leeks", "½ onion", "a pinch of salt"], ["Cut the leeks.", "Boil all of it for long."]),
+        ),
+        ("2 leeks\n1 onion", ("", ["2 leeks", "1 onion"], [])),
+        ("Leek soup\nBoil the leeks. Serve.", ("Leek soup", [], ["Boil the leeks.", "Serve."])),
+        ("INGREDIENTS\nleek\n", ("", ["leek"], [])),
+        ("", ("", [], [])),
+    ],
+)
+def test_recipes_as_people_paste_them(text, expected):
+    found = search.plain_recipe(text)
+    assert (found.title, found.ingredients, found.instructions) == expected
+
+
 def test_unknown_ways_are_refused(tmp_path):
     with pytest.raises(ValueError, match="approximate: expected one of hnsw, int8, binary, received 'pq'"):
         build(tmp_path / "index", approximate="pq")

@@ -18,13 +18,15 @@ COMMANDS = {
     "export": "a run → a bundle: SavedModel and ONNX",
     "index": "a bundle and a dataset → an index",
     "search": "a photo, a recipe or a text → what an index holds nearest to it",
+    "serve": "an index → a web page to search with, and a service for programs",
     "demo": "all of the above on the synthetic kitchen",
     "bench": "speed against the machine's limits",
     "bench-losses": "labelled photos → every loss of the α-sampling paper, in one table",
+    "bench-serve": "how many searches a second a service answers, and what it survives",
 }
 
 
-_WITHOUT_TENSORFLOW = ("compare", "search")
+_WITHOUT_TENSORFLOW = ("bench-serve", "compare", "search", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:

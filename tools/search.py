@@ -225,15 +225,10 @@ def read_query(path: pathlib.Path, ingredient_unit: str) -> dict[str, Any]:
     Raises:
         ValueError: the file holds no recipe, or several.
     """
-    from kfood.data.ingredient_names import clean_name
     from kfood.data.recipe_formats import read_recipe
+    from kfood.search import recipe_as_query
 
-    recipe = read_recipe(path)
-    ingredients = recipe.ingredients
-    if ingredient_unit == "name":
-        ingredients = recipe.names or [name for name in map(clean_name, ingredients) if name]
-    query = {"title": recipe.title, "ingredients": ingredients, "instructions": recipe.instructions}
-    return query if recipe.vectors is None else {**query, "instruction_vectors": recipe.vectors}
+    return recipe_as_query(read_recipe(path), ingredient_unit)
 
 
 def _table(results: "list[Result]", title: str) -> Any:

@@ -118,13 +118,38 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: expected a file with one recipe, received a folder.")
-    found = list(itertools.islice(read_recipes(path), 2))
+    return _only(path, read_recipes(path))
+
+
+def parse_recipe(data: bytes, name: str = "recipe", *, largest: int = LARGEST_MEMBER) -> Recipe:
+    """The one recipe of a file's bytes, of any format but Parquet, whose tables are for many.
+
+    Args:
+        data: the file.
+        name: the file's; its ending tells Cooklang and tables.
+        largest: bytes that an archive may unpack to.
+
+    Raises:
+        ValueError: bytes that hold no recipe, or several.
+    """
+    try:
+        if data.startswith(b"PAR1"):
+            raise RecipeError("received Parquet, a table of many")
+        if data.startswith(b"PK\x03\x04"):
+            return _only(name, _read_zip(io.BytesIO(data), name, {}, largest=largest))
+        return _only(name, _read_content(data, name, name, {}, largest))
+    except RecipeError as error:
+        raise ValueError(f"{name}: expected a recipe; {_reason(error)}.") from error
+
+
+def _only(where: str | os.PathLike, recipes: Iterator[Found]) -> Recipe:
+    found = list(itertools.islice(recipes, 2))
     usable = [item for item in found if item.recipe is not None]
     if not usable:
         reason = found[0].reason if found else "none in it"
-        raise ValueError(f"{path}: expected a recipe, received none ({reason}).")
+        raise ValueError(f"{where}: expected a recipe, received none ({reason}).")
     if len(found) > 1:
-        raise ValueError(f"{path}: expected one recipe, received several.")
+        raise ValueError(f"{where}: expected one recipe, received several.")
     assert usable[0].recipe is not None
     return usable[0].recipe
 
@@ -160,13 +185,18 @@ def _read_file(path: pathlib.Path, where: str, columns: Mapping[str, str]) -> It
         yield dataclasses.replace(item, folder=path.parent)
 
 
-def _read_content(data: bytes, name: str, where: str, columns: Mapping[str, str]) -> Iterator[Found]:
+def _read_content(
+    data: bytes, name: str, where: str, columns: Mapping[str, str], largest: int = LARGEST_MEMBER
+) -> Iterator[Found]:
     """The recipes of a file's bytes; ``name`` tells Cooklang, which looks like any text."""
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             raise RecipeError(f"received {kind}")
     if data.startswith(b"\x1f\x8b"):
-        yield from _read_content(_gunzip(data), name.removesuffix(".gz"), where, columns)
+        data = _gunzip(data, largest)
+        if data.startswith(b"\x1f\x8b"):
+            raise RecipeError("received gzip within gzip")
+        yield from _read_content(data, name.removesuffix(".gz"), where, columns, largest)
         return
     text = _decode(data)
     start = text.lstrip()[:400]
@@ -204,14 +234,14 @@ def _decode(data: bytes) -> str:
         raise RecipeError(f"received bytes that are not {encoding.removesuffix('-sig').upper()}") from error
 
 
-def _gunzip(data: bytes) -> bytes:
+def _gunzip(data: bytes, largest: int) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            content = file.read(LARGEST_MEMBER + 1)
+            content = file.read(largest + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise RecipeError(f"received a damaged gzip file ({error})") from error
-    if len(content) > LARGEST_MEMBER:
-        raise RecipeError(f"received a gzip file that unpacks to more than {LARGEST_MEMBER:,} bytes")
+    if len(content) > largest:
+        raise RecipeError(f"received a gzip file that unpacks to more than {largest:,} bytes")
     return content
 
 
@@ -295,7 +325,11 @@ def _parquet_rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_zip(
-    path: pathlib.Path | io.BytesIO, where: str, columns: Mapping[str, str], depth: int = 0
+    path: pathlib.Path | io.BytesIO,
+    where: str,
+    columns: Mapping[str, str],
+    depth: int = 0,
+    largest: int | None = None,
 ) -> Iterator[Found]:
     """The recipes of an archive's members; a recipe without a photo of its own gets the picture that lies beside it."""
     try:
@@ -309,34 +343,34 @@ def _read_zip(
             if pathlib.PurePosixPath(member.filename).suffix.lower() in photo_files.SUFFIXES:
                 for folder in list(pathlib.PurePosixPath(member.filename).parents)[:2]:
                     pictures.setdefault(str(folder), []).append(member)
-        unpacked = 0
+        unpacked, of_one, of_all = 0, largest or LARGEST_MEMBER, largest or LARGEST_FILE
         for member in members:
             name = pathlib.PurePosixPath(member.filename)
             place = f"{where}/{member.filename}"
             if name.suffix.lower() not in SUFFIXES:
                 continue
             unpacked += member.file_size
-            if member.file_size > LARGEST_MEMBER or unpacked > LARGEST_FILE:
+            if member.file_size > of_one or unpacked > of_all:
                 yield Found(place, None, "too large")
                 continue
             try:
                 data = archive.read(member)
                 if name.suffix.lower() == ".zip" and depth < 2:
-                    found = list(_read_zip(io.BytesIO(data), place, columns, depth + 1))
+                    found = list(_read_zip(io.BytesIO(data), place, columns, depth + 1, largest))
                 else:
-                    found = list(_read_content(data, name.name, place, columns))
+                    found = list(_read_content(data, name.name, place, columns, of_one))
             except (RecipeError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
                 yield Found(place, None, f"not read: {_reason(error)}")
                 continue
             beside = pictures.get(str(name.parent), [])
             for item in found:
-                yield _with_photo(item, archive, beside) if len(found) == 1 else item
+                yield _with_photo(item, archive, beside, of_one) if len(found) == 1 else item
 
 
-def _with_photo(item: Found, archive: zipfile.ZipFile, beside: list[zipfile.ZipInfo]) -> Found:
+def _with_photo(item: Found, archive: zipfile.ZipFile, beside: list[zipfile.ZipInfo], largest: int) -> Found:
     if item.recipe is None or any(isinstance(photo, bytes) for photo in item.recipe.photos):
         return item
-    photos = tuple(archive.read(member) for member in beside[:5] if member.file_size <= LARGEST_MEMBER)
+    photos = tuple(archive.read(member) for member in beside[:5] if member.file_size <= largest)
     return dataclasses.replace(item, recipe=dataclasses.replace(item.recipe, photos=photos or item.recipe.photos))
 
 

@@ -171,6 +171,13 @@ class RetrievalModel(keras.Model):
         """Side of the photos that losses look at beside the encoders', pixels; 0: they look at none."""
         return 0
 
+    def heat_maps(self) -> dict[str, keras.Model]:
+        """Where encoders look: encoder's name → a network from its inputs to weights, float ``[batch, rows, columns]``.
+
+        Weights lie over the picture, and add up to 1. Empty for models that weigh a picture's regions all alike.
+        """
+        return {}
+
     # What a paper's file answers
 
     def embed(self, batch: Mapping[str, Any], training: bool) -> dict[str, Any]:

@@ -426,6 +426,13 @@ class MCEN(RetrievalModel):
             for name, weights in found.items()
         }
 
+    def heat_maps(self):
+        """Where the image encoder looks: the weights of a photo's regions in s (Figure 4, right)."""
+        tower = self.towers["image"]
+        height, width = tower.get_layer("backbone").output_shape[1:3]
+        weights = keras.layers.Reshape((height, width), name="heat_map")(tower.output["weights"]["regions"])
+        return {"image": keras.Model(tower.input, weights, name="image_heat_map")}
+
     def _weights_of_losses(self):
         """Loss name → its weight in Eq. 20; α is a variable that moves."""
         weights: dict[str, Any] = {"retrieval": 1.0}

@@ -25,7 +25,7 @@ from kfood.search.exact import nearest
 from kfood.search.index import Index, Result
 from kfood.search.items import Encoder, Item, Side
 from kfood.search.pictures import Explanation, Generator, draw_results, explain
-from kfood.search.queries import text_as_recipe
+from kfood.search.queries import plain_recipe, recipe_as_query, text_as_recipe
 
 __all__ = [
     "Encoder",
@@ -39,5 +39,7 @@ __all__ = [
     "draw_results",
     "explain",
     "nearest",
+    "plain_recipe",
+    "recipe_as_query",
     "text_as_recipe",
 ]

@@ -16,6 +16,7 @@ def nearest(
     distance: Distance,
     top: int,
     candidates: np.ndarray | None = None,
+    among: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a gallery nearest to a query, exactly, in bounded memory.
 
@@ -28,12 +29,15 @@ def nearest(
         distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
         top: rows wanted; all if there are fewer.
         candidates: rows to choose from; all by default.
+        among: bool [n], rows that may be found, where there are no candidates; all by default.
 
     Returns:
         Rows, int64 [top], nearest first (ties by row), and their distances, float64 [top]; small = near.
     """
     if candidates is None:
-        candidates = _candidates(query, gallery, distance, top)
+        candidates = _candidates(query, gallery, distance, top, among)
+    if not len(candidates):
+        return np.zeros(0, np.int64), np.zeros(0)
     candidates = np.sort(candidates)
     kept = np.zeros(0, np.int64)
     for start in range(0, len(candidates), BLOCK):  # candidates are many where the gallery has collapsed to a point
@@ -55,16 +59,19 @@ def block_scores(query, gallery, distance):
     return squares - 2 * products + query @ query
 
 
-def _candidates(query, gallery, distance, top):
+def _candidates(query, gallery, distance, top, among):
     """Every row that can be among the ``top`` nearest, whatever float32 has rounded away."""
+    allowed = np.arange(len(gallery)) if among is None else np.flatnonzero(among)
+    if top >= len(allowed):
+        return allowed
     scores = np.empty(len(gallery), np.float32)
     largest = 0.0
     for start in range(0, len(gallery), BLOCK):
         block = np.asarray(gallery[start : start + BLOCK])
         scores[start : start + BLOCK] = block_scores(query, block, distance)
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
-    if top >= len(gallery):
-        return np.arange(len(gallery))
+    if among is not None:
+        scores[~among] = np.inf
     # A sum of dim products is off by at most dim * 2^-24 of the sum of their sizes.
     width = gallery.shape[1]
     scale = 1.0 if distance == "cosine" else width * (largest + float(np.abs(query).max(initial=0.0))) ** 2

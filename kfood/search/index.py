@@ -3,17 +3,21 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from kfood.evaluation.exact import Distance
 from kfood.search import candidates, fingerprints
-from kfood.search.exact import nearest
+from kfood.search.exact import BLOCK, nearest
 from kfood.search.items import SIDES, Encoder, Side
 
 FORMAT = 3
 """Version of the folder's layout."""
+
+DEEPER = 4
+"""What may be found can lie further away than the rest does."""
 
 _FILES = ("items.jsonl", "thumbnails.bin", "offsets.npy")
 
@@ -46,18 +50,22 @@ class Result:
 class Index:
     """An index on disk; open one with :meth:`Index.open`.
 
+    It stays what it was when another index takes its place on disk: every file is mapped, and none opened again, but
+    for what candidates are picked with, which is opened at the first search, or by :meth:`warm`.
+
     Attributes:
         path: the folder.
         description: content of ``index.json``.
         distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
     """
 
-    def __init__(self, path, description, embeddings, offsets):
+    def __init__(self, path, description, embeddings, offsets, contents):
         self.path = path
         self.description = description
         self.distance: Distance = description["distance"]
         self._embeddings = embeddings
         self._offsets = offsets
+        self._contents = contents
         self._pickers: dict[Side, Callable[[np.ndarray, int], list[np.ndarray]]] = {}
 
     def __len__(self):
@@ -105,7 +113,8 @@ class Index:
         offsets = np.load(path / "offsets.npy")
         if offsets.shape != (2, shape[0] + 1):
             raise ValueError(f"{path}/offsets.npy: expected shape {[2, shape[0] + 1]}, received {list(offsets.shape)}.")
-        return cls(path, description, embeddings, offsets)
+        contents = [np.memmap(path / name, np.uint8, "r") for name in ("items.jsonl", "thumbnails.bin")]
+        return cls(path, description, embeddings, offsets, contents)
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -142,13 +151,16 @@ class Index:
             raise ValueError(f"side: expected one of {', '.join(self._embeddings)}, received {side!r}.")
         return self._embeddings[side]
 
-    def search(self, query: np.ndarray, side: Side, top: int = 5) -> list[Result]:
+    def search(self, query: np.ndarray, side: Side, top: int = 5, *, among: np.ndarray | None = None) -> list[Result]:
         """The items whose photos, or whose recipes, are nearest to a query.
 
         Args:
             query: float [dim], an embedding by the index's bundle.
             side: what to compare it with.
             top: items wanted; all if there are fewer.
+            among: bool [items], those that may be found; all by default. An approximate index then picks more
+                candidates: :data:`DEEPER` times as many as there are items for each that may be found, or all of
+                these where they are few, or too few were picked.
 
         Returns:
             Nearest first, equal distances in the order of the index. Exact, unless the index is approximate.
@@ -164,22 +176,51 @@ class Index:
             raise ValueError(f"top: expected at least 1, received {top}.")
         rows = None
         if self.description["approximate"]:
-            if side not in self._pickers:  # a graph is read whole from disk: once
-                method = self.description["approximate"]["method"]
-                self._pickers[side] = candidates.ENGINES[method].picker(self.path, side, self.distance)
-            rows = self._pickers[side](query[None], top)[0]
-        rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=rows)
+            rows = self._picked(query, side, top, among)
+        rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=rows, among=among)
         return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
 
+    def warm(self) -> None:
+        """Open what candidates are picked with, so that no search has to."""
+        if self.description["approximate"]:
+            for side in self.sides:
+                self._picker(side)
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Of every item in the order of the index: ``id``, ``title``, ``ingredients`` and ``instructions``."""
+        return (self.record(row) for row in range(len(self)))
+
+    def record(self, row: int) -> Mapping[str, Any]:
+        """Likewise of one item."""
+        return json.loads(self._read(0, row))
+
+    def thumbnail(self, row: int) -> bytes:
+        """The small JPEG of an item's photo."""
+        return self._read(1, row)
+
+    def _picked(self, query, side, top, among):
+        """Candidates, int64, of those that may be found."""
+        picker = self._picker(side)
+        if among is None:
+            return picker(query[None], top)[0]
+        allowed = np.flatnonzero(among)
+        if len(allowed) <= max(BLOCK, top):
+            return allowed
+        rows = picker(query[None], -(-DEEPER * top * len(self) // len(allowed)))[0]
+        rows = rows[among[rows]]
+        return rows if len(rows) >= top else allowed
+
+    def _picker(self, side):
+        if side not in self._pickers:  # a graph is read whole from disk: once
+            method = self.description["approximate"]["method"]
+            self._pickers[side] = candidates.ENGINES[method].picker(self.path, side, self.distance)
+        return self._pickers[side]
+
     def _result(self, rank, row, distance):
-        line, thumbnail = (
-            _read(self.path / name, *offsets[row : row + 2])
-            for name, offsets in zip(("items.jsonl", "thumbnails.bin"), self._offsets, strict=True)
+        return Result(
+            row=int(row), rank=rank, distance=float(distance), **self.record(row), thumbnail=self.thumbnail(row)
         )
-        return Result(row=int(row), rank=rank, distance=float(distance), **json.loads(line), thumbnail=thumbnail)
 
-
-def _read(path, start, end):
-    with open(path, "rb") as file:
-        file.seek(start)
-        return file.read(end - start)
+    def _read(self, file, row):
+        start, end = self._offsets[file, row : row + 2]
+        return self._contents[file][start:end].tobytes()
