@@ -79,7 +79,8 @@ def pretrained_experiment(
     settings: dict[str, Any] = {"epochs": 20, "freeze_image_epochs": -1, "views": 1}
     changes: dict[str, Any] = {"image_encoder": image}
     if spec is None:
-        spec = dataclasses.replace(small.spec, image_size=PRETRAINED_SPEC.image_size, whole_photo=True)
+        own: Any = small.spec
+        spec = dataclasses.replace(own, image_size=PRETRAINED_SPEC.image_size, whole_photo=True)
     if isinstance(getattr(small.model, "recipe_encoder", None), RecipeEncoderConfig):
         changes |= {"recipe_encoder": PRETRAINED_RECIPE, "optimizer": OptimizerConfig(1e-4)}
         settings |= {"start": "canonical", "start_ridge": 4.0}

@@ -187,7 +187,7 @@ def backbone(image_size: int, config: ImageEncoderConfig, *, tokens: bool = Fals
 def _joined(picture, config):
     """Several backbones' maps, one after the other along the channels; a file of weights is of all of them."""
     from_file = config.weights not in ("", "imagenet")
-    maps = []
+    maps: list = []
     for name in config.backbone.split(JOINED):
         one = dataclasses.replace(config, backbone=name, weights="" if from_file else config.weights)
         network = backbone(picture.shape[1], one)

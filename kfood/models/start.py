@@ -48,7 +48,8 @@ def start_canonically(model: RetrievalModel, batches: Iterable[Mapping[str, Any]
     moments.build()
     for batch in batches:
         moments(*(ops.cast(network(batch), "float32") for network in features.values()))
-    *matrices, correlations = canonical_projections(*moments.covariances(), size, ridge)
+    xx, yy, xy = moments.covariances()
+    *matrices, correlations = canonical_projections(xx, yy, xy, size, ridge)
     for head, mean, matrix in zip(heads.values(), moments.means(), matrices, strict=True):
         kernel = SCALE * matrix * correlations
         head.kernel.assign(kernel)
