@@ -60,6 +60,8 @@ class TrainingConfig:
             once in this many views, the evaluation crop and varied ones, and epochs read what it made of them, which is
             kept in the dataset's folder (:mod:`kfood.data.features`).
         feature_gigabytes: that this may take on disk.
+        without_photos: recipes without a photo beside each training batch, as a share of its pairs, where the dataset
+            has any; for models that learn from texts alone (:mod:`kfood.models.ht`).
         start: ``"random"``, or ``"canonical"``: encoders that are linear in features of a frozen backbone and in a bag
             of words start as closed-form CCA of the training split has them (:mod:`kfood.models.start`).
         start_ridge: of that, in units of the mean variance of a side's features.
@@ -77,6 +79,7 @@ class TrainingConfig:
     freeze_image_epochs: int = 0
     views: int = 0
     feature_gigabytes: float = 20.0
+    without_photos: float = 0.0
     start: Literal["random", "canonical"] = "random"
     start_ridge: float = 4.0
     monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
@@ -93,6 +96,8 @@ class TrainingConfig:
         }.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        if not self.without_photos >= 0:
+            raise ValueError(f"training.without_photos: expected at least 0, received {self.without_photos}.")
         if not self.start_ridge > 0:
             raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
         for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0}.items():
@@ -491,6 +496,7 @@ def _start(model, dataset, config, features):
 def _fit(model, dataset, config, run, progress, *, until, verbose, features=None):
     """Trains up to an epoch, on photos or on their features."""
     options = {} if features is None else {"features": features}
+    alone = {"without_photos": round(config.without_photos * config.batch_size)} if config.without_photos else {}
     batches = pipeline.batches(
         dataset,
         "train",
@@ -501,6 +507,7 @@ def _fit(model, dataset, config, run, progress, *, until, verbose, features=None
         first_epoch=progress.epoch,
         augmentation=config.augmentation,
         **options,
+        **alone,
     )
     validation = pipeline.batches(dataset, "val", model.spec, config.batch_size, training=False, **options)
     try:

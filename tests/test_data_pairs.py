@@ -97,6 +97,23 @@ def test_shares_are_exact_and_a_recipe_keeps_its_place_by_seed(tmp_path):
     assert ids(scanned(source, seed=2, val_share=0.25, test_share=0.1)) != first
 
 
+def test_recipes_to_train_on_are_kept_without_photos_on_request(tmp_path):
+    rows = [recipe(number, id=f"r{number}", image=f"{number}") for number in range(20)]
+    for number in range(0, 20, 2):
+        (tmp_path / f"{number}.jpg").write_bytes(picture(number, (32, 32)))
+    source = write(tmp_path / "a.json", rows)
+    found = scanned(source, val_share=0.2, test_share=0.2, keep_without_photos=True)
+    kept = ids(found)
+    alone = list(found.records("without_photos"))
+    assert found.candidates == {"train": len(kept["train"]), "val": 4, "test": 4, "without_photos": len(alone)}
+    assert all(int(record.id[1:]) % 2 and record.photos == [] and record.instructions for record in alone)
+    others = ids(scanned(source, val_share=0.2, test_share=0.2))
+    assert kept == others
+    told = found.dropped.by_reason["photo file missing"]
+    assert told["count"] == 10 - len(alone)
+    assert not {name.split()[0] for name in told["first"]} & {record.id for record in alone}
+
+
 def test_splits_by_a_column_and_unknown_ones_are_named(tmp_path):
     for number in range(4):
         (tmp_path / f"r{number}.jpg").write_bytes(picture(number, (32, 32)))

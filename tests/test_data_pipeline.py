@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from kfood.data import builder, images, pipeline
+from kfood.data import builder, images, pipeline, streams
 from kfood.data.dataset import RecipeRecord, open_dataset
 
 SIZES = {"train": 23, "val": 7, "test": 5}
@@ -85,6 +85,50 @@ def assert_same(first, second):
         assert list(left) == list(right)
         for name in left:
             np.testing.assert_array_equal(left[name], right[name])
+
+
+@pytest.fixture(scope="module")
+def with_recipes_alone(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prepared") / "data"
+    alone = [dataclasses.replace(record("alone", 20 + index), photos=[]) for index in range(7)]
+    return builder.write_recipes(
+        path,
+        "alone",
+        {split: [record(split, index) for index in range(9)] for split in SIZES} | {"without_photos": alone},
+        classes=["background", "dish"],
+        short_side=SIDE,
+        min_word_count=1,
+        min_ingredient_count=1,
+        instruction_vectors=3,
+    )
+
+
+def test_recipes_without_photos_stand_beside_each_batch(with_recipes_alone):
+    spec = spec_of(with_recipes_alone, title_words=2)
+
+    def stream(**options):
+        made = pipeline.recipe_batches(with_recipes_alone, "train", spec, 4, training=True, seed=5, **options)
+        return take(made, 8)  # four epochs of two batches
+
+    plain, both = stream(), stream(without_photos=5)
+    for alone, batch in zip(plain, both, strict=True):
+        for name, values in alone.items():
+            np.testing.assert_array_equal(batch[name], values)
+        extra = {name for name in batch if name not in alone}
+        assert extra == {f"without_photo_{name}" for name in spec.recipe_inputs()}
+        assert batch["without_photo_title"].shape == (5, 2)
+    seen = {with_recipes_alone.words[word - 2] for batch in both for word in batch["without_photo_title"][:, 1]}
+    assert seen == {str(number) for number in range(20, 27)}
+    for epoch in range(4):
+        rows = np.concatenate([both[2 * epoch + step]["without_photo_title"][:, 1] for step in range(2)])
+        assert len(set(rows[:7])) == 7  # all of them, before any comes again
+        assert len(rows) == 10
+    assert_same(stream(without_photos=5, first_epoch=2)[:4], both[4:])
+    assert_same(stream(without_photos=0), plain)
+
+
+def test_without_such_recipes_nothing_is_added(dataset):
+    assert_same(take(training(dataset, without_photos=3), 2), take(training(dataset), 2))
 
 
 def test_dataset_reads_back(dataset):
@@ -241,7 +285,7 @@ def test_augmentation_is_passed_on(dataset, draws):
 
 
 def test_shuffling_in_blocks_over_several_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "SHUFFLE_BLOCK", 6)
+    monkeypatch.setattr(streams, "SHUFFLE_BLOCK", 6)
     files = []
     for file in range(4):
         files.append(str(tmp_path / f"{file}.tfrecord"))
@@ -250,7 +294,7 @@ def test_shuffling_in_blocks_over_several_files(tmp_path, monkeypatch):
                 writer.write(f"{file}{item}".encode())
 
     def order(key):
-        return list(pipeline._shuffled(files, tf.constant(key)).as_numpy_iterator())
+        return list(streams.shuffled(files, tf.constant(key)).as_numpy_iterator())
 
     everything = sorted(f"{file}{item}".encode() for file, item in itertools.product(range(4), range(10)))
     first = order([0, 1])

@@ -126,6 +126,31 @@ def test_ids_that_the_authors_took_back_are_dropped(raw):
     assert report(dataset)["dropped"] == {"listed in remove1M.txt": {"count": 1, "first": ["good0"]}}
 
 
+def test_recipes_to_train_on_are_kept_without_photos_on_request(raw):
+    raw.add("alone", photos={})
+    raw.add("unlisted")
+    raw.layer2 = [entry for entry in raw.layer2 if entry["id"] != "unlisted"]
+    raw.add("lost", photos={"abcdlost.jpg": None})
+    raw.add("tested", "test", photos={})
+    raw.add("empty", photos={}, ingredients=[])
+    raw.add("same", photos={}, title="Title of good0")  # as one to train on: no leak
+    raw.add("copy", photos={}, title="Title of good3", ingredients=raw.layer1[3]["ingredients"])
+    raw.write()
+    without = {"photo file missing": 1, "no photo listed": 5, "no photo: not in layer2.json": 1}
+    dropped = report(run(raw))["dropped"]
+    assert {reason: found["count"] for reason, found in dropped.items()} == without
+    dataset = run(raw, keep_without_photos=True, overwrite=True)
+    assert dataset.splits == {"train": 4, "val": 1, "test": 1, "without_photos": 4}
+    rows = {row["id"]: row for row in dataset.texts("without_photos")}
+    assert set(rows) == {"alone", "unlisted", "same", "copy"}
+    assert rows["unlisted"]["ingredient_names"] == ["salt", "train-eggs"]
+    assert "unlisted" in dataset.words
+    dropped = {reason: found["first"] for reason, found in report(dataset)["dropped"].items()}
+    assert dropped == {"no photo listed": ["tested"], "no ingredients": ["empty"], "photo file missing": ["lost"]}
+    (leak,) = report(dataset)["leaks"]["found"]
+    assert (leak["split"], leak["id"], leak["other_id"], leak["what"]) == ("without_photos", "copy", "good3", "recipe")
+
+
 def test_leaks_between_splits_are_dropped_on_request(raw):
     smooth = Image.fromarray(np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((70, 50))
     photos = []

@@ -52,7 +52,7 @@ def run(args: Index) -> None:
     """Indexes, and says what was left out."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from kfood.data.dataset import open_dataset
+    from kfood.data.dataset import WITHOUT_PHOTOS, open_dataset
     from kfood.export.runtime import Bundle
     from kfood.search import build_index
 
@@ -65,7 +65,9 @@ def run(args: Index) -> None:
         "labelled": lambda: photo_items(dataset, splits),
         "trajectories": lambda: trajectory_items(dataset, splits, bundle),
     }
-    splits: list[str] = list(dataset.splits) if args.split == "all" else [args.split]
+    splits: list[str] = (
+        [name for name in dataset.splits if name != WITHOUT_PHOTOS] if args.split == "all" else [args.split]
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("items", total=sum(dataset.size(split) for split in splits))

@@ -52,6 +52,8 @@ class Recipe1M:
     """HDF5 file of precomputed sentence vectors (kfood/data/vectors.py says how it is laid out)."""
     drop_leaks: bool = False
     """Leave out of the larger split what also stands in another: the same photo, or the same title and ingredients."""
+    keep_without_photos: bool = False
+    """Keep training recipes that have no photo: models that learn from texts alone can take a share of them."""
     overwrite: bool = False
     """Replace OUT if it is a prepared dataset."""
 
@@ -99,6 +101,8 @@ class Pairs:
     """Make food classes of words that so many titles share at least; 0: none."""
     drop_leaks: bool = False
     """Leave out of the larger split what also stands in another: the same photo, or the same title and ingredients."""
+    keep_without_photos: bool = False
+    """Keep training recipes that have no photo: models that learn from texts alone can take a share of them."""
     short_side: int = 256
     """Photos are reduced so that their short side has this many pixels; smaller ones stay as they are."""
     min_word_count: int = 2
@@ -286,6 +290,7 @@ def _prepare_pairs(args: Pairs) -> "RecipeDataset":
         test_share=args.test_share,
         seed=args.seed,
         classes_of_titles=args.classes_of_titles,
+        keep_without_photos=args.keep_without_photos,
     )
     return _write_pairs(args, source, "pairs")
 
@@ -295,7 +300,12 @@ def _prepare_recipe1m(args: Recipe1M) -> "RecipeDataset":
 
     builder.check_output(args.out, overwrite=args.overwrite)
     sentence_vectors = None if args.sentence_vectors is None else vectors.SentenceVectors(args.sentence_vectors)
-    source = recipe1m.Recipe1M(args.source, short_side=args.short_side, vectors=sentence_vectors)
+    source = recipe1m.Recipe1M(
+        args.source,
+        short_side=args.short_side,
+        vectors=sentence_vectors,
+        keep_without_photos=args.keep_without_photos,
+    )
     return _write_pairs(args, source, "recipe1m", 0 if sentence_vectors is None else sentence_vectors.width)
 
 
@@ -304,9 +314,9 @@ def _write_pairs(
 ) -> "RecipeDataset":
     """Read, check for leaks and write; ends with the table, the leaks and a picture of what was read."""
     from kfood.data import builder, leaks, overview
-    from kfood.data.dataset import SPLITS
+    from kfood.data.dataset import WITHOUT_PHOTOS
 
-    kept = dict.fromkeys(SPLITS, 0)
+    kept = dict.fromkeys(raw.candidates, 0)
     check = leaks.LeakCheck(drop=args.drop_leaks, dropped=raw.dropped)
     seen = overview.Overview()
 
@@ -322,6 +332,7 @@ def _write_pairs(
     with _progress() as progress:
         task = progress.add_task("recipes", total=None)
         raw.scan(lambda: progress.advance(task))
+        wanted = {name: count for name, count in raw.candidates.items() if count or name != WITHOUT_PHOTOS}
 
         def records(split):
             task = progress.add_task(split, total=raw.candidates[split])
@@ -334,7 +345,7 @@ def _write_pairs(
             dataset = builder.write_recipes(
                 args.out,
                 name,
-                {split: records(split) for split in check.order(raw.candidates)},
+                {split: records(split) for split in check.order(wanted)},
                 classes=raw.classes,
                 short_side=args.short_side,
                 min_word_count=args.min_word_count,
@@ -602,10 +613,13 @@ def _show(kept: dict[str, int], report: dict[str, Any]) -> None:
 
 
 def _say(dataset: "RecipeDataset") -> None:
-    sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items())
+    from kfood.data.dataset import WITHOUT_PHOTOS
+
+    sizes = ", ".join(f"{split} {size:,}" for split, size in dataset.splits.items() if split != WITHOUT_PHOTOS)
+    alone = f"; {dataset.splits[WITHOUT_PHOTOS]:,} recipes without photos" if WITHOUT_PHOTOS in dataset.splits else ""
     _print(
-        f"{dataset.path}: {sizes} pairs; {len(dataset.words):,} words, {len(dataset.ingredients):,} ingredients, "
-        f"{len(dataset.classes):,} classes."
+        f"{dataset.path}: {sizes} pairs{alone}; {len(dataset.words):,} words, "
+        f"{len(dataset.ingredients):,} ingredients, {len(dataset.classes):,} classes."
     )
 
 

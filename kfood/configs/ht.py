@@ -4,6 +4,8 @@ Expected of ``published`` on Recipe1M, 1,000 pairs (not reproduced here): R@1 60
 with ViT-B/16.
 """
 
+import dataclasses
+
 from kfood import schema
 from kfood.configs import Experiment
 from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
@@ -26,7 +28,7 @@ def published() -> Experiment:
             instruction_words=15,
             title_words=15,
         ),
-        training=TrainingConfig(epochs=100, batch_size=128),
+        training=TrainingConfig(epochs=100, batch_size=128, without_photos=1.0),
     )
 
 
@@ -40,7 +42,7 @@ def small() -> Experiment:
             optimizer=OptimizerConfig(1e-3, schedule="cosine", warmup_epochs=1),
         ),
         spec=SMALL_SPEC,
-        training=SMALL_TRAINING,
+        training=dataclasses.replace(SMALL_TRAINING, without_photos=1.0),
     )
 
 

@@ -23,6 +23,7 @@ from kfood import folders, schema
 from kfood.data import text
 from kfood.data.dataset import (
     FORMAT,
+    WITHOUT_PHOTOS,
     LabelledDataset,
     PhotoRecord,
     PreparedDataset,
@@ -62,12 +63,13 @@ def write_recipes(
 ) -> RecipeDataset:
     """Write a prepared dataset folder, reading each split's records once, train first.
 
-    The vocabularies are counted on the train split.
+    The vocabularies are counted on the train split, and on recipes without photos.
 
     Args:
         out: folder to make; it takes its place only once it is complete.
         name: name of the dataset, kept in dataset.json.
-        splits: records of "train", "val" and "test".
+        splits: records of "train", "val" and "test"; where there are any, of
+            :data:`kfood.data.dataset.WITHOUT_PHOTOS`.
         classes: class names, index = class id, 0 = "background".
         short_side: what the photos' short side was reduced to, pixels.
         min_word_count: words with fewer occurrences are left to the unknown id.
@@ -87,6 +89,7 @@ def write_recipes(
         OSError: if the folder cannot be written; nothing is left behind.
     """
     counter = text.VocabularyCounter()
+    learned = {"train", WITHOUT_PHOTOS}
 
     def counting(records: Iterable[RecipeRecord]) -> Iterator[RecipeRecord]:
         for record in records:
@@ -118,7 +121,7 @@ def write_recipes(
         RecipeDataset,
         pathlib.Path(out),
         name,
-        {**splits, "train": counting(splits["train"])},
+        {split: counting(found) if split in learned else found for split, found in splits.items()},
         make,
         describe,
         "recipe–photo pair",

@@ -53,6 +53,8 @@ FORMAT = 2
 """Version of the folder's layout."""
 
 SPLITS = ("train", "val", "test")
+WITHOUT_PHOTOS = "without_photos"
+"""A further split: recipes to train on that have no photo."""
 
 MOST_PHOTOS = 5
 """Photos of a recipe that are stored: its first readable ones."""
@@ -75,7 +77,7 @@ class RecipeRecord:
         ingredient_names: clean ingredient names ("milk").
         instructions: sentences or steps as written.
         class_id: food class, 0 = background.
-        photos: encoded JPEG pictures, at least one.
+        photos: encoded JPEG pictures, at least one; in the split :data:`WITHOUT_PHOTOS` none.
         instruction_vectors: float32 [sentences, width], precomputed; None where the dataset has none.
     """
 

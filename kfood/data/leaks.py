@@ -16,7 +16,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from kfood.data.dataset import RecipeRecord
+from kfood.data.dataset import WITHOUT_PHOTOS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.recipe1m import map_in_order
 
@@ -89,8 +89,8 @@ class LeakCheck:
 
     @staticmethod
     def order(candidates: Mapping[str, int]) -> list[str]:
-        """The splits, the smallest first."""
-        return sorted(candidates, key=lambda split: (candidates[split], split))
+        """The splits, the smallest first; recipes without photos last, which no photo can find."""
+        return sorted(candidates, key=lambda split: (split == WITHOUT_PHOTOS, candidates[split], split))
 
     def passing(self, split: str, records: Iterator[RecipeRecord]) -> Iterator[RecipeRecord]:
         """The records of a split, without those that leak where they are to be dropped."""
@@ -115,7 +115,7 @@ class LeakCheck:
         self._keys |= keys
 
     def _find(self, split: str, record: RecipeRecord, own: Sequence[np.uint64], key: bytes) -> Leak | None:
-        if key in self._keys:
+        if key in self._keys and {split, self._keys[key][0]} != {"train", WITHOUT_PHOTOS}:
             other, name = self._keys[key]
             return Leak(split, record.id, other, name, "recipe")
         for other, (hashes, owners) in self._hashes.items():

@@ -30,8 +30,11 @@ class Overview:
         self._kept: list[tuple[str, RecipeRecord]] = []
 
     def passing(self, split: str, records: Iterator[RecipeRecord]) -> Iterator[RecipeRecord]:
-        """The records of a split, each as likely to be drawn as any other of all splits (reservoir sampling)."""
+        """The records of a split; those with photos are as likely to be drawn as any others (reservoir sampling)."""
         for record in records:
+            if not record.photos:
+                yield record
+                continue
             self._seen += 1
             if len(self._kept) < self._shown:
                 self._kept.append((split, record))

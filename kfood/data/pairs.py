@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kfood import photo_files
-from kfood.data.dataset import SPLITS, RecipeRecord
+from kfood.data.dataset import SPLITS, WITHOUT_PHOTOS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.ingredient_names import clean_name
 from kfood.data.names import SAFE_NAME
@@ -109,6 +109,8 @@ class Pairs:
         test_share: share for testing.
         seed: of the split.
         classes_of_titles: least number of titles that a class takes; 0 = no classes, all are background.
+        keep_without_photos: recipes to train on without a photo are records of the split
+            :data:`~kfood.data.dataset.WITHOUT_PHOTOS`, and are not dropped.
 
     Attributes:
         classes: class names, index = class id, 0 = "background".
@@ -135,6 +137,7 @@ class Pairs:
         test_share: float = 0.1,
         seed: int = 0,
         classes_of_titles: int = 0,
+        keep_without_photos: bool = False,
     ):
         self.source = pathlib.Path(recipes)
         self.short_side = short_side
@@ -142,7 +145,7 @@ class Pairs:
         self.unused = Drops()
         self.photos_dropped = Drops()
         self.photos_kept = 0
-        self.candidates = dict.fromkeys(SPLITS, 0)
+        self.candidates = dict.fromkeys((*SPLITS, WITHOUT_PHOTOS) if keep_without_photos else SPLITS, 0)
         self.classes = ["background"]
         self._columns = dict(columns or {})
         self._folder = None if photos is None else PhotoFolder(photos)
@@ -185,9 +188,12 @@ class Pairs:
                 usable.append((found, recipe, own))
         splits = self._split([(recipe, own) for _, recipe, own in usable])
         for (found, recipe, own), split in zip(usable, splits, strict=True):
-            self.candidates[split] += 1
             self._entries.append(_Entry(own, split, recipe, found.where, found.folder))
             self._in_folder[found.folder] += 1
+        for index, entry in enumerate(self._entries):
+            if WITHOUT_PHOTOS in self.candidates and entry.split == "train" and not self._has_photo(entry):
+                self._entries[index] = entry = dataclasses.replace(entry, split=WITHOUT_PHOTOS)
+            self.candidates[entry.split] += 1
         self._say_fields(fields, unread)
         if made:
             self.notes.append(f"{made:,} recipes have no id: theirs is made of title and ingredients.")
@@ -200,18 +206,18 @@ class Pairs:
         """The usable recipes of a split in the order of the files, after :meth:`scan`.
 
         Args:
-            split: "train", "val" or "test".
+            split: "train", "val" or "test", or where they are kept ``WITHOUT_PHOTOS``.
             advance: called once for each candidate of the split.
 
         Yields:
-            Records with at least one photo.
+            Records with at least one photo, or of that split without any.
         """
         entries = (entry for entry in self._entries if entry.split == split)
         for entry, (photos, failures) in map_in_order(self._load_photos, entries):
             advance()
             for name, reason in failures:
                 self.photos_dropped.add(reason, f"{entry.id}: {name}")
-            if not photos:
+            if not photos and split != WITHOUT_PHOTOS:
                 self.dropped.add(failures[0][1] if failures else "no photo found", f"{entry.id} ({entry.where})")
                 continue
             self.photos_kept += len(photos)
@@ -272,6 +278,9 @@ class Pairs:
 
     def _load_photos(self, entry: _Entry) -> tuple[list[bytes], list[tuple[str, str]]]:
         return load_photos(self._photos_of(entry), self.short_side)
+
+    def _has_photo(self, entry: _Entry) -> bool:
+        return any(not isinstance(found, PhotoError) for _, found in self._photos_of(entry))
 
     def _photos_of(self, entry: _Entry) -> Iterator[tuple[str, "pathlib.Path | bytes | PhotoError"]]:
         """What is to be read for a recipe, by the first way that finds anything; else why nothing was found."""

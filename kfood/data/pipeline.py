@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 
 from kfood import schema
 from kfood.data import drawing, images
-from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
+from kfood.data.dataset import WITHOUT_PHOTOS, LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 from kfood.data.features import PhotoFeatures
+from kfood.data.streams import Features, Nothing, Photos, in_order, recipe_texts, recipe_tokens, recipes_alone, shuffled
 from kfood.data.text import RecipeTokenizer
-
-SHUFFLE_BLOCK = 4096
-"""Recipes that are shuffled together; a split of up to this size is shuffled as a whole. Files are shuffled too, and
-recipes lie in random order within them."""
-
-_FILES_AT_ONCE = 8
 
 
 def batches(
@@ -70,6 +65,7 @@ def recipe_batches(
     augmentation: images.Augmentation | None = None,
     features: PhotoFeatures | None = None,
     photos: bool = True,
+    without_photos: int = 0,
 ) -> tf.data.Dataset:
     """Stream batches of recipe–photo pairs.
 
@@ -86,11 +82,13 @@ def recipe_batches(
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
         features: what to read in place of photos, in a random view of those that there are, or in evaluation's.
         photos: False leaves them out: recipes alone.
+        without_photos: of a training stream, so many recipes without photos stand beside each batch, of datasets that
+            have any (``kfood prepare --keep-without-photos``).
 
     Returns:
         Dataset of dicts with the names, dtypes and shapes of :mod:`kfood.schema`: ``id``, ``image`` or the outputs of
-        ``features``, the spec's recipe inputs, ``ingredient_ids``, ``class_id``,
-        ``recipe_number``.
+        ``features``, the spec's recipe inputs, ``ingredient_ids``, ``class_id``, ``recipe_number``, and the inputs of
+        recipes without photos.
 
     Raises:
         ValueError: if the spec does not fit the dataset, or the split does not fill a training batch.
@@ -102,16 +100,16 @@ def recipe_batches(
         )
     tokenizer = RecipeTokenizer(spec, dataset.words, dataset.ingredients)
     files = dataset.files(split)
-    source: Any = _Photos(spec, augmentation) if features is None else _Features(features, split)
+    source: Any = Photos(spec, augmentation) if features is None else Features(features, split)
     if not photos:
-        source = _Nothing()
+        source = Nothing()
 
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = _shuffled(files, key).take(steps * batch_size)
+            examples = shuffled(files, key).take(steps * batch_size)
             return examples.map(lambda serialized: (serialized, key))
 
         def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -122,7 +120,7 @@ def recipe_batches(
             count = tf.shape(example[schema.IMAGES])[0]
             photo = tf.minimum(tf.cast(draw * tf.cast(count, tf.float32), tf.int32), count - 1)
             key = tf.random.experimental.stateless_fold_in(key, 1)
-            return _features(example, spec) | source.item(example, photo, key)
+            return recipe_texts(example, spec) | source.item(example, photo, key)
 
         stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
     else:
@@ -131,25 +129,16 @@ def recipe_batches(
 
         def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
             example = dataset.parse(serialized)
-            return _features(example, spec) | source.item(example)
+            return recipe_texts(example, spec) | source.item(example)
 
         stream = tf.data.TFRecordDataset(files)
 
-    # Words are cut and looked up a batch at a time, which costs a fraction of doing it recipe by recipe.
     def tokenized(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        names = batch[schema.INGREDIENT_NAMES]
-        tokens = tokenizer(
-            batch[schema.TITLE],
-            names if spec.ingredient_unit == "name" else batch[schema.INGREDIENTS],
-            batch[schema.INSTRUCTIONS],
-        )
-        if spec.instruction_vectors:
-            tokens[schema.INSTRUCTION_VECTORS] = batch[schema.INSTRUCTION_VECTORS]
         return {
             schema.ID: batch[schema.ID],
             **source.batch(batch),
-            **{name: tokens[name] for name in spec.recipe_inputs()},
-            schema.INGREDIENT_IDS: tokenizer.ingredient_ids(names),
+            **recipe_tokens(batch, spec, tokenizer),
+            schema.INGREDIENT_IDS: tokenizer.ingredient_ids(batch[schema.INGREDIENT_NAMES]),
             schema.CLASS_ID: batch[schema.CLASS_ID],
             schema.RECIPE_NUMBER: tf.unique(batch[schema.ID]).idx,
         }
@@ -157,8 +146,11 @@ def recipe_batches(
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     # Every epoch of a training stream is a whole number of batches, so no batch spans two of them.
     stream = stream.padded_batch(batch_size, drop_remainder=training)
-    stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return _in_order(stream)
+    stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE)
+    if training and without_photos and WITHOUT_PHOTOS in dataset.splits:
+        alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed)
+        stream = tf.data.Dataset.zip(stream, alone).map(lambda pairs, others: pairs | others)
+    return in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
 def photo_batches(
@@ -196,7 +188,7 @@ def photo_batches(
         ValueError: if the split has too few photos or classes for a training batch.
     """
 
-    source = _Photos(spec, augmentation) if features is None else _Features(features, split)
+    source = Photos(spec, augmentation) if features is None else Features(features, split)
 
     def item(serialized: tf.Tensor, key: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         example = dataset.parse(serialized)
@@ -248,7 +240,7 @@ def photo_batches(
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size, drop_remainder=training)
     stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return _in_order(stream)
+    return in_order(stream)
 
 
 def trajectory_batches(
@@ -300,7 +292,7 @@ def trajectory_batches(
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = _shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
+            examples = shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
             return examples.batch(batch_size).map(lambda examples: (examples, index))
 
         def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
@@ -338,7 +330,7 @@ def trajectory_batches(
 
         stream = tf.data.TFRecordDataset(dataset.files(split)).map(opened, num_parallel_calls=tf.data.AUTOTUNE)
         stream = stream.batch(batch_size).map(features)
-    return _in_order(stream.prefetch(tf.data.AUTOTUNE))
+    return in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
 def class_batches(
@@ -398,77 +390,3 @@ def class_batches(
             rows.append(left[chosen][:samples])
             left[chosen] = left[chosen][samples:]
     return np.concatenate(rows).astype(np.int64)
-
-
-class _Photos:
-    """An item's photo as a picture, decoded and cut: varied with a key, evaluation's crop without one."""
-
-    def __init__(self, spec: Any, augmentation: images.Augmentation | None):
-        self.sizes = spec.image_size, spec.short_side
-        self.augmentation = augmentation
-
-    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
-        photo = images.decode_image(example[schema.IMAGES][number])
-        if key is None:
-            return {schema.IMAGE: images.evaluation_transform(photo, *self.sizes)}
-        side, short_side = self.sizes
-        return {schema.IMAGE: images.training_transform(photo, side, key, self.augmentation, short_side)}
-
-    def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {schema.IMAGE: batch[schema.IMAGE]}
-
-
-class _Nothing:
-    """No photo."""
-
-    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
-        return {}
-
-    def batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {}
-
-
-class _Features:
-    """What was computed of an item's photo: of a view drawn by the key, of evaluation's without one."""
-
-    def __init__(self, features: PhotoFeatures, split: str):
-        self.place = features.places(split)
-        self.batch = features.read(split)
-
-    def item(self, example: dict[str, tf.Tensor], number: Any = 0, key: Any = None) -> dict[str, tf.Tensor]:
-        return self.place(example[schema.ID], number, key)
-
-
-def _in_order(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """The same stream, its parallel parts never overtaking each other."""
-    options = tf.data.Options()
-    options.deterministic = True
-    return stream.with_options(options)
-
-
-def _features(example: dict[str, tf.Tensor], spec: schema.RecipeSpec) -> dict[str, tf.Tensor]:
-    """What of an example goes into a batch, but for photos; texts still strings."""
-    names = [schema.ID, schema.TITLE, schema.INGREDIENTS, schema.INGREDIENT_NAMES, schema.INSTRUCTIONS]
-    features = {name: example[name] for name in names}
-    features[schema.CLASS_ID] = tf.cast(example[schema.CLASS_ID], tf.int32)
-    if spec.instruction_vectors:
-        vectors = example[schema.INSTRUCTION_VECTORS][: spec.instructions]
-        vectors = tf.pad(vectors, [[0, spec.instructions - tf.shape(vectors)[0]], [0, 0]])
-        features[schema.INSTRUCTION_VECTORS] = tf.ensure_shape(vectors, [spec.instructions, spec.instruction_vectors])
-    return features
-
-
-def _shuffled(files: list[str], key: tf.Tensor) -> tf.data.Dataset:
-    """Serialized examples in an order that follows from ``key`` alone.
-
-    ``Dataset.shuffle`` would mix in the process's global seed; whole blocks are permuted statelessly instead.
-    """
-    order = tf.random.experimental.stateless_shuffle(tf.constant(files), key)
-    examples = tf.data.Dataset.from_tensor_slices(order).interleave(
-        tf.data.TFRecordDataset, cycle_length=min(_FILES_AT_ONCE, len(files))
-    )
-
-    def permute(index: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
-        return tf.random.experimental.stateless_shuffle(block, tf.random.experimental.stateless_fold_in(key, index + 1))
-
-    return examples.batch(SHUFFLE_BLOCK).enumerate().map(permute).unbatch()

@@ -30,7 +30,7 @@ from PIL import Image
 
 from kfood import photo_files, pickles
 from kfood.data import json_files
-from kfood.data.dataset import MOST_PHOTOS, SPLITS, RecipeRecord
+from kfood.data.dataset import MOST_PHOTOS, SPLITS, WITHOUT_PHOTOS, RecipeRecord
 from kfood.data.drops import Drops
 from kfood.data.names import SAFE_NAME
 from kfood.data.vectors import SentenceVectors
@@ -62,6 +62,8 @@ class Recipe1M:
         source: folder of the raw files.
         short_side: photos are reduced, never enlarged, so that their short side is this many pixels.
         vectors: precomputed sentence vectors; recipes without any are dropped.
+        keep_without_photos: recipes of the train partition without a photo are records of the split
+            :data:`~kfood.data.dataset.WITHOUT_PHOTOS`, and are not dropped.
 
     Attributes:
         classes: class names, index = class id, 0 = "background".
@@ -77,7 +79,14 @@ class Recipe1M:
         ValueError: if a file is not what its name says.
     """
 
-    def __init__(self, source: str | pathlib.Path, *, short_side: int = 256, vectors: SentenceVectors | None = None):
+    def __init__(
+        self,
+        source: str | pathlib.Path,
+        *,
+        short_side: int = 256,
+        vectors: SentenceVectors | None = None,
+        keep_without_photos: bool = False,
+    ):
         self.source = pathlib.Path(source)
         if not self.source.is_dir():
             raise FileNotFoundError(f"{self.source}: expected a folder with Recipe1M's files, found none.")
@@ -87,7 +96,8 @@ class Recipe1M:
         self.photos_dropped = Drops()
         self.photos_kept = 0
         self.notes: list[str] = []
-        self.candidates = dict.fromkeys(SPLITS, 0)
+        self._splits = (*SPLITS, WITHOUT_PHOTOS) if keep_without_photos else SPLITS
+        self.candidates = dict.fromkeys(self._splits, 0)
         self._vectors = vectors
         self._malformed: dict[str, set[str]] = {"photos": set(), "names": set()}  # recipes with such entries
         self._layer1 = self._file("layer1.json")
@@ -108,7 +118,7 @@ class Recipe1M:
         seen: set[str] = set()
         for raw in _stream(self._layer1):
             entry = self._check(raw, seen)
-            self._fates.append(0 if entry is None else 1 + SPLITS.index(entry.split))
+            self._fates.append(0 if entry is None else 1 + self._splits.index(entry.split))
             if entry is not None:
                 self.candidates[entry.split] += 1
             advance()
@@ -120,14 +130,14 @@ class Recipe1M:
         """The usable recipes of a split in the order of layer1.json, after :meth:`scan`.
 
         Args:
-            split: "train", "val" or "test".
+            split: "train", "val" or "test", or where they are kept ``WITHOUT_PHOTOS``.
             advance: called once for each candidate of the split.
 
         Yields:
-            Records with at least one photo.
+            Records with at least one photo, or of that split without any.
         """
         roots = self._photo_roots(split)
-        wanted = 1 + SPLITS.index(split)
+        wanted = 1 + self._splits.index(split)
         entries = (
             self._entry(raw) for raw, fate in zip(_stream(self._layer1), self._fates, strict=True) if fate == wanted
         )
@@ -135,7 +145,7 @@ class Recipe1M:
             advance()
             for name, reason in failures:
                 self.photos_dropped.add(reason, f"{entry.id}/{name}")
-            if not photos:
+            if not photos and entry.photos:
                 self.dropped.add(failures[0][1], entry.id)
                 continue
             self.photos_kept += len(photos)
@@ -206,7 +216,7 @@ class Recipe1M:
         return photos
 
     def _read_ingredient_names(self) -> dict[str, str]:
-        """Id of a recipe that has photos → its valid clean ingredient names, joined by newlines."""
+        """Id of a recipe that may be used → its valid clean ingredient names, joined by newlines."""
         found: dict[str, str] = {}
         for raw in _stream(self._names_file):
             recipe, valid = raw.get("id"), raw.get("valid")
@@ -216,7 +226,7 @@ class Recipe1M:
             if recipe in found:
                 self.unused.add("duplicate id in det_ingrs.json", recipe)
                 continue
-            if recipe not in self._photos:
+            if recipe not in self._photos and WITHOUT_PHOTOS not in self._splits:
                 continue
             names = _lines(raw.get("ingredients"), keep_empty=True)
             if isinstance(valid, list) and len(names) == len(valid):
@@ -241,10 +251,14 @@ class Recipe1M:
             reason = "unknown partition"
         elif recipe not in self._photos and recipe in self._malformed["photos"]:
             reason = f"malformed entry of {self._layer2.name}"
+        elif self._is_without_photos(raw):
+            pass
         elif recipe not in self._photos:
             reason = f"no photo: not in {self._layer2.name}"
         elif not self._photos[recipe]:
             reason = "no photo listed"
+        if reason is not None:
+            pass
         elif not _lines(raw.get("ingredients")):
             reason = "no ingredients"
         elif not _lines(raw.get("instructions")):
@@ -264,16 +278,21 @@ class Recipe1M:
             return None
         return self._entry(raw)
 
+    def _is_without_photos(self, raw: dict[str, Any]) -> bool:
+        kept = WITHOUT_PHOTOS in self._splits and raw["partition"] == "train"
+        return kept and not self._photos.get(raw["id"])
+
     def _entry(self, raw: dict[str, Any]) -> _Entry:
         recipe = raw["id"]
+        alone = self._is_without_photos(raw)
         return _Entry(
             id=recipe,
-            split=raw["partition"],
+            split=WITHOUT_PHOTOS if alone else raw["partition"],
             title=_clean(raw.get("title")),
             ingredients=_lines(raw["ingredients"]),
             ingredient_names=self._names[recipe].split("\n"),
             instructions=_lines(raw["instructions"]),
-            photos=self._photos[recipe].split("\n"),
+            photos=[] if alone else self._photos[recipe].split("\n"),
         )
 
     def _photo_roots(self, split: str) -> list[pathlib.Path]:
