@@ -9,6 +9,14 @@ from kfood import folders
 from kfood.models import run_config
 
 
+def check_new(run: pathlib.Path) -> None:
+    """Raises FileExistsError where a run's folder holds something already."""
+    if not folders.is_empty(run):
+        raise FileExistsError(
+            f"run: expected a new folder, received {run}, which holds files; choose another, or go on with --resume."
+        )
+
+
 def settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
     """What config.json is to say: on resuming, what it said, with as many epochs as are asked for now.
 
@@ -19,7 +27,7 @@ def settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
     if folders.is_empty(run):
         return description
     if not resume:
-        raise FileExistsError(f"--run: expected a new folder, received {run}, which holds files; or give --resume.")
+        check_new(run)
     stored, given = run_config(run), json.loads(json.dumps(description))
     epochs = {"epochs": given["training"]["epochs"]}
     longer = stored | {"training": stored["training"] | epochs}

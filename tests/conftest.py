@@ -106,6 +106,6 @@ def tiny_run(kitchen, tmp_path_factory) -> pathlib.Path:
     from kfood.tools.main import main
 
     run = tmp_path_factory.mktemp("run") / "acme"
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "2", *arguments]) == 0
     return run

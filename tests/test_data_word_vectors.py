@@ -85,7 +85,7 @@ def test_training_starts_from_a_file_and_needs_it_no_more(kitchen, tmp_path, cap
     path, run = tmp_path / "own.vec", tmp_path / "run"
     path.write_bytes(as_text(words[1:], vectors[1:]))
     still = ("optimizer.learning_rate=0", f"recipe_encoder.vectors={path}")
-    arguments = [part for setting in (*TINY_RUN, *still) for part in ("--set", setting)]
+    arguments = ["--preset", "small", *(part for setting in (*TINY_RUN, *still) for part in ("--set", setting))]
     train = ["train", "acme", "--data", str(kitchen), "--epochs", "1", *arguments]
     assert main([*train, "--run", str(run), "--variant", "TL"]) == 0
     assert f"words: {len(words) - 1} of {len(words)} start from {path}" in capsys.readouterr().out

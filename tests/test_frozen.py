@@ -92,6 +92,7 @@ def test_epochs_on_features_are_those_on_photos(name, data, tmp_path, monkeypatc
     monkeypatch.setattr(frozen, "_KEPT", "float32")
     # A crop of the whole square, for training as for evaluation.
     monkeypatch.setattr("kfood.data.images.resized_short_side", lambda size: size)
+    monkeypatch.setattr("kfood.schema.resized_short_side", lambda size: size)
     for run, views in (("photos", 0), ("features", 1)):
         settings = (*UNVARIED, "training.epochs=2", f"training.views={views}")
         training.train(name, chosen(name, *settings), data, tmp_path / run, verbose=0)
@@ -117,7 +118,7 @@ def test_resumed_and_unfrozen_it_ends_where_an_unbroken_run_does(data, tmp_path,
         if path.name.startswith("last"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    monkeypatch.setattr(training.callbacks, "save_checkpoint", save_and_stop)
     for resume in (False, True, True):
         with pytest.raises(KeyboardInterrupt):
             training.train("two_tower", settings, data, tmp_path / "broken", resume=resume, verbose=0)

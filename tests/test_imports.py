@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
     "frozen": {"data", "layers", "models", "schema"},
     "runs": {"folders", "models"},
-    "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema"},
+    "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema", "training"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
     "serve": {"data", "evaluation", "photo_files", "search", "serve"},

@@ -21,6 +21,7 @@ from kfood.data.dataset import open_dataset
 from kfood.models import load_run
 from kfood.models.base import OptimizerConfig
 from kfood.tools.main import main
+from kfood.training import callbacks
 
 
 def _weights(path):
@@ -46,7 +47,7 @@ def test_a_run_leaves_what_it_says(tiny_run, kitchen):
 
 def test_best_is_the_best_epoch_on_validation(tiny_run):
     rows = list(csv.DictReader((tiny_run / "metrics.csv").open()))
-    scores = [training.selection_score({k: float(v) for k, v in row.items()}, "median_rank") for row in rows]
+    scores = [callbacks.selection_score({k: float(v) for k, v in row.items()}, "median_rank") for row in rows]
     with h5py.File(tiny_run / "checkpoints" / "best.weights.h5") as file:
         progress = json.loads(file.attrs["kfood_progress"])
     assert progress["epoch"] == int(np.argmin(scores)) + 1
@@ -86,7 +87,7 @@ main(sys.argv[2:])
 @pytest.mark.slow
 def test_kill_in_mid_epoch_and_resume_to_the_same_weights(kitchen, tmp_path):
     """SIGKILL in the third epoch of four; resumed, all weights and optimizer slots equal the unbroken run's bitwise."""
-    common = ["train", "acme", "--data", str(kitchen), "--epochs", "4"]
+    common = ["train", "acme", "--preset", "small", "--data", str(kitchen), "--epochs", "4"]
     common += [part for override in (*TINY_RUN, "recipe_encoder.dropout=0.3") for part in ("--set", override)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -128,7 +129,7 @@ def test_checkpoint_holds_optimizers_and_random_states(tiny_run):
 def test_resume_of_a_finished_run_changes_nothing(tiny_run, kitchen):
     before = (tiny_run / "checkpoints" / "last.weights.h5").read_bytes()
     (tiny_run / "report.json").write_text("{}")
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     assert (
         main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), "--epochs", "2", *arguments, "--resume"])
         == 0
@@ -147,7 +148,7 @@ def test_resume_of_a_finished_run_changes_nothing(tiny_run, kitchen):
     ],
 )
 def test_resume_with_other_settings_is_refused(tiny_run, kitchen, capsys, change, message):
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     status = main(["train", "acme", "--data", str(kitchen), "--run", str(tiny_run), *arguments, *change, "--resume"])
     assert status == 2
     assert re.search(message, capsys.readouterr().err)
@@ -159,7 +160,7 @@ def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
     before = list(csv.DictReader((run / "metrics.csv").open()))
     for name in ("report.json", "report.html"):
         (run / name).write_text("of two epochs")
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     command = ["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "3", *arguments, "--resume"]
     assert main(command) == 0
     rows = list(csv.DictReader((run / "metrics.csv").open()))
@@ -175,7 +176,7 @@ def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tiny_run, kitchen, tmp_path, capsys):
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     for run, more in ((tiny_run, ["--epochs", "2", "--resume"]), (tmp_path / "new", [])):
         run.mkdir(exist_ok=True)
         before = sorted(run.rglob("*"))
@@ -199,7 +200,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_checkpoint_that_does_not_fit_is_one_sentence(kitchen, tmp_path):
     """As on a full disk: no traceback, no crash at exit, no half file."""
     run = tmp_path / "run"
-    arguments = [part for override in TINY_RUN for part in ("--set", override)]
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     command = ["train", "acme", "--variant", "TL", "--data", str(kitchen), "--run", str(run), "--epochs", "1"]
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, *command, *arguments],
@@ -236,7 +237,7 @@ def test_the_median_rank_decides_and_recall_breaks_ties():
         both = ("image_to_recipe", "recipe_to_image")
         logs = {f"val_{side}_median_rank": median_rank for side in both}
         logs |= {f"val_{side}_recall_at_10": recall for side in both}
-        return training.selection_score(logs | {f"val_{side}_recall_at_1": 0.5 for side in both}, monitor)
+        return callbacks.selection_score(logs | {f"val_{side}_recall_at_1": 0.5 for side in both}, monitor)
 
     assert score(2.0, 0.5) < score(2.25, 0.8)
     assert score(2.0, 0.6) < score(2.0, 0.5)
@@ -245,14 +246,14 @@ def test_the_median_rank_decides_and_recall_breaks_ties():
 
 def test_schedules():
     step = OptimizerConfig(schedule="step", period=30, factor=0.1)
-    factors = [training.learning_rate_factor(step, epoch, 50, []) for epoch in (0, 29, 30, 49)]
+    factors = [callbacks.learning_rate_factor(step, epoch, 50, []) for epoch in (0, 29, 30, 49)]
     np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1])
     cosine = OptimizerConfig(schedule="cosine", warmup_epochs=1)
-    factors = [training.learning_rate_factor(cosine, epoch, 10, []) for epoch in (0, 1, 5)]
+    factors = [callbacks.learning_rate_factor(cosine, epoch, 10, []) for epoch in (0, 1, 5)]
     np.testing.assert_allclose(factors, [0.5, (1 + np.cos(0.1 * np.pi)) / 2, 0.5])
     plateau = OptimizerConfig(schedule="plateau", period=2, factor=0.5)
     factors = [
-        training.learning_rate_factor(plateau, 9, 10, stale) for stale in ([], [0, 1], [0, 1, 2], [0, 1, 2, 3, 4])
+        callbacks.learning_rate_factor(plateau, 9, 10, stale) for stale in ([], [0, 1], [0, 1, 2], [0, 1, 2, 3, 4])
     ]
     np.testing.assert_allclose(factors, [1, 1, 0.5, 0.25])
     with pytest.raises(ValueError, match="schedule: expected one of"):
@@ -299,9 +300,8 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
 
 def test_nan_stops_with_the_name_of_the_loss(kitchen, tmp_path, capsys):
     """A learning rate far too large; the message names a loss and a step, and the run is left without a checkpoint."""
-    arguments = [
-        part for override in (*TINY_RUN, "adversary_optimizer.learning_rate=1e30") for part in ("--set", override)
-    ]
+    overrides = (*TINY_RUN, "adversary_optimizer.learning_rate=1e30")
+    arguments = ["--preset", "small", *(part for override in overrides for part in ("--set", override))]
     assert main(["train", "acme", "--data", str(kitchen), "--run", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
     assert re.search(

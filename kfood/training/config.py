@@ -1,0 +1,75 @@
+"""How a model is trained, whichever it is."""
+
+import dataclasses
+from typing import Literal
+
+from kfood.data.drawing import Movement
+from kfood.data.images import Augmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained, whichever it is; learning rates are of each phase's optimizer.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: pairs, or photos, a step.
+        seed: of initial weights, order, augmentation, dropout and noise.
+        freeze_image_epochs: epochs at the start during which the image backbone does not learn; -1: all.
+        views: 0: photos pass the backbone in every epoch. Else, while it does not learn, it sees each training photo
+            once in this many views, the evaluation crop and varied ones, and epochs read what it made of them, which is
+            kept in the dataset's folder (:mod:`kfood.data.features`).
+        feature_gigabytes: that this may take on disk.
+        without_photos: recipes without a photo beside each training batch, as a share of its pairs, where the dataset
+            has any; for models that learn from texts alone (:mod:`kfood.models.ht`).
+        start: ``"random"``, or ``"canonical"``: encoders that are linear in features of a frozen backbone and in a bag
+            of words start as closed-form CCA of the training split has them (:mod:`kfood.models.start`).
+        start_ridge: of that, in units of the mean variance of a side's features.
+        monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
+            over both directions; of labelled photos ``"recall_at_1"``.
+        precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+        jit_compile: compile the step with XLA.
+        deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights.
+        augmentation: how training photos are varied, or training trajectories moved.
+    """
+
+    epochs: int = 50
+    batch_size: int = 64
+    seed: int = 0
+    freeze_image_epochs: int = 0
+    views: int = 0
+    feature_gigabytes: float = 20.0
+    without_photos: float = 0.0
+    start: Literal["random", "canonical"] = "random"
+    start_ridge: float = 4.0
+    monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: bool = False
+    deterministic: bool = True
+    augmentation: Augmentation | Movement = Augmentation()
+
+    def __post_init__(self):
+        for name, valid in {
+            "start": ("random", "canonical"),
+            "monitor": ("median_rank", "recall_at_1"),
+            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+        }.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")
+        if not self.without_photos >= 0:
+            raise ValueError(f"training.without_photos: expected at least 0, received {self.without_photos}.")
+        if not self.start_ridge > 0:
+            raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
+        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
+        if self.views and not self.freeze_image_epochs:
+            raise ValueError(
+                f"training.views: expected 0 without training.freeze_image_epochs, received {self.views}: what a "
+                "backbone makes of photos changes as it learns."
+            )
+
+    @property
+    def frozen_epochs(self) -> int:
+        """Epochs during which the image backbone does not learn."""
+        return self.epochs if self.freeze_image_epochs < 0 else min(self.freeze_image_epochs, self.epochs)
