@@ -46,7 +46,7 @@ class Serve:
     grace_seconds: int = 30
     """How long requests may go on after SIGTERM or Ctrl-C."""
     root_path: str = ""
-    """Path under which a proxy shows the service, e.g. /kitchen."""
+    """Path under which a proxy shows the service, and which it takes away: /kitchen."""
     limits: Limits = dataclasses.field(default_factory=Limits)
 
 
@@ -83,7 +83,6 @@ def run(args: Serve) -> None:
         batch_wait=args.batch_milliseconds / 1000,
         threads=args.threads,
         reload_seconds=args.reload_seconds,
-        root_path=args.root_path,
     )
     _give_memory_back()
     # Every search has a thread of its own; that a product of one takes several more costs far more than it brings.
@@ -92,6 +91,7 @@ def run(args: Serve) -> None:
         app,
         host=args.host,
         port=args.port,
+        root_path=args.root_path,
         log_level="warning",
         access_log=False,
         timeout_keep_alive=10,
