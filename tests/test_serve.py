@@ -1,9 +1,11 @@
 """The service's addresses: what is found, what is refused, and what is bounded."""
 
 import base64
+import concurrent.futures
 import io
 import json
 import re
+import threading
 import time
 import zipfile
 import zlib
@@ -317,6 +319,30 @@ def test_what_takes_too_long_is_given_up(tmp_path):
         )
         assert client.get("/health").status_code == 200
         assert 'path="/search",status="504"} 1.0' in client.get("/metrics").text
+
+
+def test_more_requests_than_it_can_bear_are_told_to_come_again(tmp_path):
+    begun, go = threading.Event(), threading.Event()
+
+    class Held(colours.Encoder):
+        def encode(self, encoder, inputs):
+            begun.set()
+            return go.wait(10) and super().encode(encoder, inputs)
+
+    with (
+        TestClient(open_app(tmp_path, Limits(requests=1), Held())) as client,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(client.post, "/search", json={"photo": B64})
+        assert begun.wait(10)
+        second = client.post("/search", json={"text": "red"})
+        health = client.get("/health")
+        go.set()
+        assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+        assert second.json()["detail"] == "expected at most 1 requests at once, received more."
+        assert health.status_code == 200  # however many there are
+        assert first.result().status_code == 200
+        assert client.post("/search", json={"text": "red"}).status_code == 200
 
 
 def test_a_failure_is_answered_and_logged(tmp_path, caplog):

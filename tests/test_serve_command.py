@@ -188,6 +188,18 @@ def test_signals(start, bundle, tmp_path):
     assert process.wait(10) in (0, -signal.SIGTERM)
 
 
+def test_a_proxy_shows_it_under_a_path(start):
+    """The proxy takes its path away; the page's own addresses are relative."""
+    _, client = start("--root-path", "/kitchen")
+    assert client.get("/openapi.json").json()["servers"] == [{"url": "/kitchen"}]
+    page = client.get("/").text
+    assert page.count('="static/') == 4
+    assert client.get("/static/page.css").headers["content-type"].startswith("text/css")
+    found = client.post("/search", json={"text": "leek soup"}).json()
+    assert client.get("/" + found["results"][0]["thumbnail"]).headers["content-type"] == "image/jpeg"
+    assert 'path="/search"' in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("missing", ["index", "bundle"])
 def test_it_says_what_is_missing(bundle, tmp_path, missing):
     index = tmp_path / "index"

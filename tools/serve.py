@@ -10,6 +10,8 @@ Examples:
     kfood serve BUNDLE --index INDEX --port 8080 --batch 32 --limits.megapixels 12
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import pathlib
 
@@ -44,7 +46,7 @@ class Serve:
     grace_seconds: int = 30
     """How long requests may go on after SIGTERM or Ctrl-C."""
     root_path: str = ""
-    """Path under which a proxy shows the service, e.g. /kitchen."""
+    """Path under which a proxy shows the service, and which it takes away: /kitchen."""
     limits: Limits = dataclasses.field(default_factory=Limits)
 
 
@@ -81,16 +83,24 @@ def run(args: Serve) -> None:
         batch_wait=args.batch_milliseconds / 1000,
         threads=args.threads,
         reload_seconds=args.reload_seconds,
-        root_path=args.root_path,
     )
+    _give_memory_back()
     # Every search has a thread of its own; that a product of one takes several more costs far more than it brings.
     threadpoolctl.threadpool_limits(1, user_api="blas")
     uvicorn.run(
         app,
         host=args.host,
         port=args.port,
+        root_path=args.root_path,
         log_level="warning",
         access_log=False,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=args.grace_seconds,
     )
+
+
+def _give_memory_back() -> None:
+    """Pictures' memory goes back to the system when it is freed; glibc would keep what it has once seen freed."""
+    mmap_threshold = -3  # of glibc's malloc.h
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system's library
+        ctypes.CDLL(None).mallopt(mmap_threshold, 4 << 20)

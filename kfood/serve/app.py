@@ -29,7 +29,6 @@ def create_app(
     batch_wait: float = 0.002,
     threads: int = 0,
     reload_seconds: float = 2.0,
-    root_path: str = "",
 ) -> fastapi.FastAPI:
     """The service as an ASGI application.
 
@@ -40,7 +39,6 @@ def create_app(
         batch_wait: seconds that a row waits for others.
         threads: that decode photos, search, and encode; 0: as many as there are processors.
         reload_seconds: between looks at the index on disk; 0: only when told to by SIGHUP.
-        root_path: path under which a proxy shows the service.
     """
     service = Service(
         shelf, limits or Limits(), batch=batch, batch_wait=batch_wait, threads=threads or os.cpu_count() or 1
@@ -65,7 +63,7 @@ def create_app(
         await service.close()
 
     app = fastapi.FastAPI(
-        title="kfood", version=kfood.__version__, lifespan=lifespan, docs_url=None, redoc_url=None, root_path=root_path
+        title="kfood", version=kfood.__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )  # the usual pages of documentation are loaded from elsewhere
     app.state.service = service
     for routes in (searching.routes, looking.item_routes, looking.state_routes):

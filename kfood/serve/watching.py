@@ -27,18 +27,29 @@ class Metrics:
     def __init__(self):
         self.registry = prometheus.CollectorRegistry()
         times = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
-        of = {"registry": self.registry}
-        self.requests = prometheus.Counter("kfood_requests", "Requests answered.", ["method", "path", "status"], **of)
+        self.requests = prometheus.Counter(
+            "kfood_requests", "Requests answered.", ["method", "path", "status"], registry=self.registry
+        )
         self.seconds = prometheus.Histogram(
-            "kfood_request_seconds", "From a request's first byte to its answer.", ["path"], buckets=times, **of
+            "kfood_request_seconds",
+            "From a request's first byte to its answer.",
+            ["path"],
+            buckets=times,
+            registry=self.registry,
         )
-        self.working = prometheus.Gauge("kfood_requests_in_work", "Requests in work.", **of)
+        self.working = prometheus.Gauge("kfood_requests_in_work", "Requests in work.", registry=self.registry)
         self.rows = prometheus.Histogram(
-            "kfood_batch_rows", "Rows that were encoded together.", ["encoder"], buckets=(1, 2, 4, 8, 16, 32, 64), **of
+            "kfood_batch_rows",
+            "Rows that were encoded together.",
+            ["encoder"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
         )
-        self.items = prometheus.Gauge("kfood_index_items", "Items of the index in use.", **of)
-        self.reloads = prometheus.Counter("kfood_reloads", "Indexes looked at again.", ["result"], **of)
-        prometheus.ProcessCollector(**of)
+        self.items = prometheus.Gauge("kfood_index_items", "Items of the index in use.", registry=self.registry)
+        self.reloads = prometheus.Counter(
+            "kfood_reloads", "Indexes looked at again.", ["result"], registry=self.registry
+        )
+        prometheus.ProcessCollector(registry=self.registry)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
@@ -89,7 +100,10 @@ class Watch:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
 
     def _check(self, scope: Scope) -> None:
-        if self._working > self._limits.requests and scope["path"] not in UNBOUNDED:
+        if (
+            self._working > self._limits.requests
+            and scope["path"].removeprefix(scope.get("root_path", "")) not in UNBOUNDED
+        ):
             raise RefusedError(503, f"expected at most {self._limits.requests} requests at once, received more.")
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._limits.bytes:

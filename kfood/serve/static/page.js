@@ -53,8 +53,8 @@ function problem(text) {
 function show(answer) {
   const count = answer.results.length;
   const what = answer.to === "recipes" || count === 0 ? "recipe" : "photo";
-  const of = answer.candidates < answer.items ? `of ${number(answer.candidates)} with these ingredients` : `of ${number(answer.items)}`;
-  const said = count ? `The ${count} nearest ${what}s, ${of}.` : "Nothing here has these ingredients.";
+  const of = answer.candidates < answer.items ? `of ${number(answer.candidates)} that fit the ingredients` : `of ${number(answer.items)}`;
+  const said = count ? `The ${count} nearest ${what}s, ${of}.` : "Nothing here fits the ingredients.";
   $("status").textContent = [said, ...answer.notes].join(" ");
   $("empty").hidden = true;
   showAsked(answer.query);
@@ -108,9 +108,8 @@ function card(result, answer) {
   part(".distance").title = `By ${answer.distance} distance: small means near.`;
   for (const { text, shared } of result.ingredients) {
     const line = make("li", "", shared ? "shared" : "");
-    const mark = make(shared ? "mark" : "span", text);
-    if (shared) mark.append(make("span", " (in your query)", "hidden"));
-    line.append(mark);
+    line.append(make(shared ? "mark" : "span", text));
+    if (shared) line.append(make("span", " (in your query)", "hidden"));
     part(".ingredients").append(line);
   }
   for (const step of result.instructions) part(".steps ol").append(make("li", step));
