@@ -2,8 +2,13 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
+import h5py
+import numpy as np
 import pytest
+from conftest import TINY_RUN
 
 from kfood.tools.main import COMMANDS, main
 
@@ -28,11 +33,38 @@ def test_unknown_command(capsys):
     assert "expected a command among prepare, train" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_script_trains(kitchen, tmp_path, monkeypatch):
-    script = re.search(r"## In a script\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
-    assert len(script.strip().splitlines()) <= 12
+def _arrays(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_the_script_is_the_command(kitchen, tmp_path, monkeypatch):
+    """After two epochs from the same seed every weight, optimizer slot and random state is equal."""
+    script = re.search(r"## In a script\n.*?```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert len(script.strip().splitlines()) <= 15
     monkeypatch.chdir(tmp_path)
     (tmp_path / "DATA").symlink_to(kitchen)
-    exec(compile(script.replace("epochs=14", "epochs=1"), "README.md", "exec"), {})
-    assert (tmp_path / "acme.keras").is_file()
+    overrides = tuple(
+        setting for setting in TINY_RUN if not setting.startswith(("picture", "discriminator", "condition", "noise"))
+    )
+    overrides += ("training.epochs=2", "recipe_encoder.dropout=0.3")
+    tiny = script.replace('"small")', f'"small", overrides={overrides!r})')
+    assert tiny != script
+    exec(compile(tiny, "README.md", "exec"), {})
+    given = [part for setting in overrides for part in ("--set", setting)]
+    command = ["train", "two_tower", "--preset", "small", "--data", str(kitchen), "--run", "COMMAND", *given]
+    assert main(command) == 0
+    for name in ("last", "best"):
+        script_weights, weights = (
+            _arrays(tmp_path / run / "checkpoints" / f"{name}.weights.h5") for run in ("RUN", "COMMAND")
+        )
+        assert script_weights.keys() == weights.keys()
+        for key, values in weights.items():
+            np.testing.assert_array_equal(script_weights[key], values, err_msg=key)
+    fresh = "import kfood, keras, sys; model = keras.models.load_model(sys.argv[1]); print(type(model).__name__)"
+    made = subprocess.run(
+        [sys.executable, "-c", fresh, str(tmp_path / "two_tower.keras")], capture_output=True, text=True, check=True
+    )
+    assert made.stdout.split()[-1] == "TwoTower"
