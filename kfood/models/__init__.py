@@ -4,6 +4,8 @@ import dataclasses
 import importlib
 import json
 import pathlib
+from importlib import metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kfood.settings import without_sources
@@ -21,18 +23,24 @@ class Entry:
         name: its class.
         data: what it is trained on: ``"recipes"`` with photos, ``"labelled"`` photos, or ``"trajectories"`` with
             pictures.
+        presets: module with ``small()``, ``VARIANTS`` and the like, each preset a :class:`kfood.configs.Experiment`.
     """
 
     module: str
     name: str
     data: Literal["recipes", "labelled", "trajectories"] = "recipes"
+    presets: str = ""
 
     def load(self) -> type:
         """The class, imported now."""
         return getattr(importlib.import_module(self.module), self.name)
 
+    def configs(self) -> ModuleType:
+        """The presets, imported now."""
+        return importlib.import_module(self.presets)
 
-MODELS = {
+
+_OWN = {
     "acme": Entry("kfood.models.acme", "ACME"),
     "r2gan": Entry("kfood.models.r2gan", "R2GAN"),
     "mcen": Entry("kfood.models.mcen", "MCEN"),
@@ -49,7 +57,19 @@ MODELS = {
     "adamine": Entry("kfood.models.baselines", "AdaMine"),
     "two_tower": Entry("kfood.models.baselines", "TwoTower"),
 }
-"""Name on the command line → model."""
+ENTRY_POINTS = "kfood.models"
+"""Group of entry points by which an installed package names its models, which are trained on recipes: ``name =
+package.module:Class``. The module holds the presets too. docs/adding_a_paper.md."""
+
+
+def _all_models() -> dict[str, Entry]:
+    own = {name: dataclasses.replace(entry, presets=f"kfood.configs.{name}") for name, entry in _OWN.items()}
+    others = metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: Entry(point.module, point.attr, presets=point.module) for point in others} | own
+
+
+MODELS = _all_models()
+"""Name on the command line → model: kfood's own, and those of installed packages, which cannot take its names."""
 
 
 def run_config(run: str | pathlib.Path) -> dict[str, Any]:
