@@ -74,7 +74,8 @@ def pictures(photos: tf.Tensor, size: int, short_side: int) -> tuple[tf.Tensor, 
         return tf.ensure_shape(picture, blank[0].shape), tf.ensure_shape(readable, [])
 
     # A photo of the most pixels takes some 500 MB while it is read: few at a time.
-    return tf.map_fn(read_or_blank, photos, fn_output_signature=(tf.float32, tf.int32), parallel_iterations=4)
+    at_once = None if tf.executing_eagerly() else 4
+    return tf.map_fn(read_or_blank, photos, fn_output_signature=(tf.float32, tf.int32), parallel_iterations=at_once)
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
