@@ -8,32 +8,42 @@ written with ``keras.ops``; what they need beyond that is these functions. Losse
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 from keras import ops
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
 
-def without(data, name):
-    """Batches that lack a feature: what a model is not to see.
+def numbered(data, name, number):
+    """Batches with numbers in place of the strings of a feature, which XLA could not compile a step with.
 
     Args:
         data: a dict of features, a ``tf.data.Dataset`` of such dicts, a tuple that begins with either, or other.
-        name: of the feature.
+        name: of the feature, strings or integers ``[batch]``.
+        number: of the feature that takes its place, int32 ``[batch]``, equal where the strings are equal; one that is
+            there already stays.
 
     Returns:
         The same kind of data; what has no such feature, or is nothing of these, as it is.
     """
-    if isinstance(data, Mapping):
-        return {key: value for key, value in data.items() if key != name}
+    if isinstance(data, Mapping) and name in data:
+        others = {key: value for key, value in data.items() if key != name}
+        return others if number in others else {**others, number: _numbers(data[name])}
     if isinstance(data, tuple) and data:
-        return (without(data[0], name), *data[1:])
+        return (numbered(data[0], name, number), *data[1:])
     if isinstance(data, tf.data.Dataset):
         spec = data.element_spec
         features = spec[0] if isinstance(spec, tuple) and spec else spec
         if isinstance(features, Mapping) and name in features:
-            return data.map(lambda *batch: without(batch if len(batch) > 1 else batch[0], name))
+            return data.map(lambda *batch: numbered(batch if len(batch) > 1 else batch[0], name, number))
     return data
+
+
+def _numbers(values):
+    if tf.is_tensor(values):
+        return tf.unique(tf.reshape(values, [-1])).idx
+    return np.unique(np.ravel(values), return_inverse=True)[1].astype("int32")
 
 
 def gradients(objective, variables):

@@ -23,7 +23,8 @@ feature in a batch  dtype and shape                                          mea
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
 
 Items of one ``recipe_number`` are never each other's negatives; without that feature each item is a recipe of its own.
-``id`` is for people: a model takes it off its batches before the step, which XLA could not compile with strings.
+``id`` is for people: ``fit`` and its like put ``recipe_number`` in its place, equal for equal strings, where the batch
+has none yet; XLA could not compile a step with strings.
 """
 
 import dataclasses

@@ -398,3 +398,29 @@ def test_streams_with_ids_train(tiny_spec, tiny_batch, jit_compile):
     assert np.isfinite(model.evaluate(stream.map(lambda batch: (batch,)), verbose=0, return_dict=True)["loss"])
     assert set(model.predict(stream, verbose=0)) == {"image", "recipe"}
     assert model.fit(tiny_batch | {schema.ID: np.array(["a"] * 8)}, verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["stream", "stream of tuples", "arrays"])
+def test_ids_tell_photos_of_one_recipe(tiny_spec, tiny_batch, jit_compile, kind):
+    """Strings of ids say the same as numbers of recipes, and numbers that are there already are kept."""
+    import tensorflow as tf
+
+    ids = np.array(["b", "a", "b", "c", "a", "b", "é", "c"])
+    model = make("two_tower", tiny_spec, compiled=False, overrides=("recipe_encoder.dropout=0",))
+    model.compile(jit_compile=jit_compile)
+
+    def loss(**features):
+        data = tiny_batch | features
+        if kind != "arrays":
+            data = tf.data.Dataset.from_tensor_slices(data).batch(8)
+        if kind == "stream of tuples":
+            data = data.map(lambda batch: (batch, batch[schema.CLASS_ID]))
+        return model.evaluate(data, verbose=0, return_dict=True)["contrastive"]
+
+    numbered = loss(**{schema.RECIPE_NUMBER: np.array([5, 2, 5, 9, 2, 5, 0, 9], "int32")})
+    assert loss(**{schema.ID: ids}) == pytest.approx(numbered, rel=1e-5)
+    assert loss(**{schema.ID: np.array([f"r{i}" for i in range(8)])}) == pytest.approx(loss(), rel=1e-5)
+    assert loss() > 1.01 * numbered
+    both = {schema.ID: ids, schema.RECIPE_NUMBER: np.arange(8, dtype="int32")}
+    assert loss(**both) == pytest.approx(loss(), rel=1e-5)

@@ -232,16 +232,24 @@ def test_bad_input_is_refused_in_one_sentence(tiny_run, kitchen, tmp_path, capsy
     assert not (tmp_path / "run").exists()  # nothing half-written
 
 
-def test_the_median_rank_decides_and_recall_breaks_ties():
-    def score(median_rank, recall, monitor="median_rank"):
-        both = ("image_to_recipe", "recipe_to_image")
+def test_the_monitor_decides_and_recall_breaks_ties():
+    both = ("image_to_recipe", "recipe_to_image")
+
+    def score(median_rank, recall, monitor="median_rank", first=0.5):
         logs = {f"val_{side}_median_rank": median_rank for side in both}
         logs |= {f"val_{side}_recall_at_10": recall for side in both}
-        return callbacks.selection_score(logs | {f"val_{side}_recall_at_1": 0.5 for side in both}, monitor)
+        logs |= {f"val_{side}_recall_at_1": first for side in both}
+        return callbacks.selection_score(logs, monitor)
 
     assert score(2.0, 0.5) < score(2.25, 0.8)
     assert score(2.0, 0.6) < score(2.0, 0.5)
+    assert score(20_000.0, 0.6) < score(20_000.0, 0.59999)
     assert score(2.0, 0.6, "recall_at_1") < score(2.0, 0.5, "recall_at_1")
+    one_more = 0.5 + 1 / (2 * 51_119)  # of Recipe1M's validation queries, in one direction
+    assert score(2.0, 0.5, "recall_at_1", one_more) < score(2.0, 0.9, "recall_at_1")
+    photos = {"val_recall_at_1": 0.5, "val_map_at_r": 0.9}
+    better = {"val_recall_at_1": 0.5 + 1 / 60_502, "val_map_at_r": 0.5}  # one more of SOP's test photos
+    assert callbacks.selection_score(better, "recall_at_1") < callbacks.selection_score(photos, "recall_at_1")
 
 
 def test_schedules():

@@ -28,7 +28,12 @@ def published() -> Experiment:
             instruction_words=15,
             title_words=15,
         ),
-        training=TrainingConfig(epochs=100, batch_size=128, without_photos=1.0),
+        training=TrainingConfig(
+            epochs=100,
+            batch_size=128,
+            without_photos=1.0,
+            monitor="recall_at_1",  # released code
+        ),
     )
 
 

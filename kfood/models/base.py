@@ -30,9 +30,9 @@ class OptimizerConfig:
         weight_decay: decoupled, per step; 0 = Adam.
         clip_value: bound on each component of the gradient; 0 = none.
         epsilon: what Adam adds to the root of the second moment.
-        schedule: how the learning rate moves over the epochs: ``"constant"``; ``"step"``: times ``factor`` every
-            ``period`` epochs; ``"cosine"``: down to 0 at the last epoch; ``"plateau"``: times ``factor`` after
-            ``period`` epochs without a better validation score.
+        schedule: how the learning rate moves over the epochs of ``kfood train``; ``fit`` alone stays at its
+            start. ``"constant"``; ``"step"``: times ``factor`` every ``period`` epochs; ``"cosine"``: down to 0 at the last
+            epoch; ``"plateau"``: times ``factor`` after ``period`` epochs without a better validation score.
         period: see ``schedule``.
         factor: see ``schedule``.
         warmup_epochs: epochs over which the learning rate first rises linearly.
@@ -316,27 +316,27 @@ class RetrievalModel(keras.Model):
         for name in ("class_weight", "sample_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
-        args, kwargs = _without_ids(args, kwargs)
+        args, kwargs = _numbered(args, kwargs)
         return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """As ``keras.Model.evaluate``."""
-        args, kwargs = _without_ids(args, kwargs)
+        args, kwargs = _numbered(args, kwargs)
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """As ``keras.Model.predict``."""
-        args, kwargs = _without_ids(args, kwargs)
+        args, kwargs = _numbered(args, kwargs)
         return super().predict(*args, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
         """As ``keras.Model.train_on_batch``."""
-        args, kwargs = _without_ids(args, kwargs)
+        args, kwargs = _numbered(args, kwargs)
         return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
         """As ``keras.Model.test_on_batch``."""
-        args, kwargs = _without_ids(args, kwargs)
+        args, kwargs = _numbered(args, kwargs)
         return super().test_on_batch(*args, **kwargs)
 
     def train_step(self, data):
@@ -411,13 +411,14 @@ class RetrievalModel(keras.Model):
 _NOT_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def _without_ids(args, kwargs):
-    """Arguments of ``fit`` and its like without the strings of ``id``, wherever data may stand."""
-    kwargs = {
-        key: backend.without(value, schema.ID) if key in ("x", "validation_data") else value
-        for key, value in kwargs.items()
-    }
-    return ((backend.without(args[0], schema.ID), *args[1:]) if args else args), kwargs
+def _numbered(args, kwargs):
+    """Arguments of ``fit`` and its like with ``recipe_number`` for the strings of ``id``, wherever data may stand."""
+
+    def numbered(data):
+        return backend.numbered(data, schema.ID, schema.RECIPE_NUMBER)
+
+    kwargs = {key: numbered(value) if key in ("x", "validation_data") else value for key, value in kwargs.items()}
+    return ((numbered(args[0]), *args[1:]) if args else args), kwargs
 
 
 _RANDOM_STATE = "random_state_"
@@ -459,7 +460,8 @@ def recipes_of(batch: Mapping[str, Any], embeddings):
     """The number of each item's recipe, int ``[batch]``: equal ones are positives, never negatives.
 
     Args:
-        batch: without the feature ``recipe_number`` each item is a recipe of its own.
+        batch: without the feature ``recipe_number``, or ``id`` in what ``fit`` receives, each item is a recipe of its
+            own.
         embeddings: ``[batch, ...]``, of these items.
     """
     if schema.RECIPE_NUMBER in batch:
