@@ -59,9 +59,12 @@ Where this file departs from the paper, or fills what it leaves open, and what t
   (``balance_translation=True``).
 - FC's batch normalisation (released code) takes its statistics from one modality at a time; each modality has its own
   moving statistics here, and evaluation uses them. The released code never puts FC into evaluation mode, so that
-  results depend on the batch, never trains FC, and selects on the test split. Statistics over both modalities together
+  results depend on the batch, never trains FC, selects on the test split, and leaves that split's last, smaller batch
+  out. Statistics over both modalities together
   let them settle at opposite ends of each dimension, where all distances between them are equal and tanh passes no
   gradient: seen when training from scratch.
+- ResNet-50 is Keras': weights trained elsewhere, strides in another place of a block, other pixel means than those of
+  PyTorch, which the released code has.
 - Recipes: an ingredient is one entry of a name vocabulary, as in the paper, or the mean of its words
   (``RecipeSpec.ingredient_unit``). Its vectors start random, or from word2vec's as in the paper where
   ``recipe_encoder.vectors`` names their file. Sentence vectors are learned by a word-level bi-LSTM, or precomputed as

@@ -44,6 +44,9 @@ Where the text leaves open or the released code departs from it:
 - The losses beside it have the settings of the papers that proposed them; the released ``parameters.py`` others.
 - A batch's classes are drawn without repetition (section 4.3: "randomly sample k classes"), and a class's photos come
   all before one comes again; the released code draws both with repetition (``--set spec.repetition=true``).
+- A photo is resized to a short side of 256 ("to 256×256", section 4.3), so that its proportions stay, then cropped to
+  224 and, in training, half of them mirrored, as there; the released code's default in training is a crop of random
+  area and aspect (``training.augmentation.crop_area`` and ``crop_aspect``).
 - The text does not say for how many epochs; here 100, the released code's default; its README's command has 150
   (``training.epochs=150``).
 - A tenth of the training classes' photos is held out (``kfood prepare labelled --val-share``), and the best epoch is

@@ -30,9 +30,9 @@ class OptimizerConfig:
         weight_decay: decoupled, per step; 0 = Adam.
         clip_value: bound on each component of the gradient; 0 = none.
         epsilon: what Adam adds to the root of the second moment.
-        schedule: how the learning rate moves over the epochs: ``"constant"``; ``"step"``: times ``factor`` every
-            ``period`` epochs; ``"cosine"``: down to 0 at the last epoch; ``"plateau"``: times ``factor`` after
-            ``period`` epochs without a better validation score.
+        schedule: how the learning rate moves over the epochs of ``kfood train``; ``fit`` alone stays at its start:
+            ``"constant"``; ``"step"``: times ``factor`` every ``period`` epochs; ``"cosine"``: down to 0 at the last
+            epoch; ``"plateau"``: times ``factor`` after ``period`` epochs without a better validation score.
         period: see ``schedule``.
         factor: see ``schedule``.
         warmup_epochs: epochs over which the learning rate first rises linearly.

@@ -20,6 +20,11 @@ CCA        none: the projections are solved for        :func:`canonical_projecti
 
 Where they depart from their papers:
 
+- All but CCA: photos of one recipe in a batch are no negatives of it. The encoders are JNE's, but ResNet-50 is Keras'
+  (other weights, strides and pixel means than PyTorch's), word vectors start random or from the file that
+  ``recipe_encoder.vectors`` names, in place of word2vec's, sentence vectors are learned by a word-level bi-LSTM or
+  precomputed (``RecipeSpec.instruction_vectors``), in place of skip-instructions, and a training crop may lie anywhere
+  along a photo's longer side, not only within its centre 256 × 256.
 - JNE draws a matching recipe with probability 0.2 and another one otherwise; here each batch gives the expectation of
   that draw over all its pairs. The two embeddings share one classifier, as in the paper.
 - AdaMine's released code draws one item of the anchor's class and a limited number of others; here every triplet of the

@@ -67,6 +67,8 @@ Where the paper is open, or contradicts itself, and how it is read here (no code
 
 Where this file departs from it:
 
+- Photos of one recipe in a batch are no negatives of Eq. 13.
+- 1e-4 is added to each σ, of which L_KL takes the logarithm and the reciprocal.
 - ResNet-50 is Keras': weights trained elsewhere, strides in another place of a block, other pixel means than those of
   PyTorch, which supplement A names.
 - Supplement A stops each of the two periods, frozen and not, early by R@1; here the second goes on from the last

@@ -66,7 +66,9 @@ Where this file fills what the paper leaves open, or departs from it (there is n
 - Layers of G, D1 and D2 start Glorot uniform; DCGAN, which guides them, starts from N(0, 0.02).
 - Encoders are JNE's: tanh follows the last layer (released code of JNE); its word2vec vectors are a start that
   ``recipe_encoder.vectors`` names, random without; its skip-instruction vectors are learned by a word-level bi-LSTM, or
-  precomputed (``RecipeSpec.instruction_vectors``).
+  precomputed (``RecipeSpec.instruction_vectors``). ResNet-50 is Keras': weights trained elsewhere, strides in another
+  place of a block, other pixel means than PyTorch's. JNE's code crops from the centre 256 × 256 of a photo, here a crop
+  may lie anywhere along the longer side.
 - Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
 - β1 = 0.5 for the GAN's optimizers (DCGAN). The plateau after which the rate halves is 5 epochs.
 - GAN* (Figure 5a): D2 tells real photos from recipe-born pictures, and everything else stays.
