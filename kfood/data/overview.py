@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from kfood.data.dataset import RecipeRecord
+from kfood.data.fonts import font as of_size
 
 SHOWN = 24
 _COLUMNS, _CELL, _GAP, _CAPTION = 6, 190, 14, 104
@@ -48,7 +49,7 @@ class Overview:
         block = _CELL + _CAPTION + _GAP
         canvas = Image.new("RGB", (_GAP + _COLUMNS * (_CELL + _GAP), _GAP + rows * block), "white")
         draw = ImageDraw.Draw(canvas)
-        font, bold = ImageFont.load_default(11), ImageFont.load_default(13)
+        font, bold = of_size(11), of_size(13)
         for number, (split, record) in enumerate(self._kept):
             x, y = _GAP + number % _COLUMNS * (_CELL + _GAP), _GAP + number // _COLUMNS * block
             with Image.open(io.BytesIO(record.photos[0])) as image:

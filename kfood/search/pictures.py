@@ -105,7 +105,9 @@ def draw_results(
     Returns:
         PNG bytes.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
+
+    from kfood.data.fonts import font as of_size
 
     cell, gap, caption, head = 200, 12, 66, 30 if title else 0
     made = 0 if explanation is None else cell + 30  # height of a generated picture with its caption
@@ -116,7 +118,7 @@ def draw_results(
     note = 18 * len(legend) + gap if legend else 0
     canvas = Image.new("RGB", (width, head + gap + -(-len(results) // columns) * block + note), "white")
     draw = ImageDraw.Draw(canvas)
-    font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
+    font, bold = of_size(13), of_size(15)
     if title:
         draw.text((gap, gap), printable(title), fill="black", font=bold)
     top = head + gap
