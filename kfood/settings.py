@@ -92,3 +92,10 @@ def _checked(value, default, path):
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"Setting {path}: expected {expected.__name__}, received {value!r}.") from error
     return tuple(value) if isinstance(value, list) else value
+
+
+def check_choices(config: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises ValueError, naming the valid ones, where a field of ``config`` is none of its choices."""
+    for name, valid in choices.items():
+        if getattr(config, name) not in valid:
+            raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(config, name)!r}.")

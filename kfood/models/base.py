@@ -481,13 +481,6 @@ def parameters(*networks: Any) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def check_choices(config: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises ValueError, naming the valid ones, where a field of ``config`` is none of its choices."""
-    for name, valid in choices.items():
-        if getattr(config, name) not in valid:
-            raise ValueError(f"{name}: expected one of {list(valid)}, received {getattr(config, name)!r}.")
-
-
 def batch_of(data):
     """The dict of features, from a dataset of dicts or of (dict,) or (dict, target) tuples.
 
