@@ -77,6 +77,15 @@ def run(args: Demo) -> None:
         print(f"  {path}")
     for direction, scores in sorted(report["directions"].items()):
         print(f"{direction}: MedR {scores['MedR']['mean']:.1f}")
+    print(_NEXT)
+
+
+_NEXT = """
+With recipes and photos of your own (docs/data.md; extras pretrained and serve):
+  kfood prepare pairs --recipes recipes.csv --photos photos/ --out DATA
+  kfood train two_tower --data DATA --run RUN
+  kfood export RUN --out BUNDLE && kfood index BUNDLE --data DATA --out INDEX
+  kfood serve BUNDLE --index INDEX"""
 
 
 def _command(*arguments: str) -> None:
