@@ -6,13 +6,18 @@ import keras
 import numpy as np
 import oracles
 import pytest
+from test_data_pipeline import record
+from test_models_contract import TINY as CONTRACT
 
 from kfood import schema
+from kfood.configs import experiment
+from kfood.data import builder
 from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig
 from kfood.models import ht
 from kfood.models.base import OptimizerConfig
 from kfood.models.ht import HT, HTConfig
+from kfood.training import TrainingRun
 
 RECIPE = HierarchicalConfig(width=8, layers=2, heads=2, feed_forward=6, dropout=0.0)
 TINY = HTConfig(
@@ -196,3 +201,33 @@ def test_a_handful_of_pairs_is_learned(tiny_spec, tiny_batch):
     embeddings = model(tiny_batch)
     order = np.argsort(-embeddings["image"].numpy() @ embeddings["recipe"].numpy().T, axis=1)
     assert (order[:, 0] == np.arange(8)).mean() >= 0.9
+
+
+def test_training_takes_recipes_without_photos_where_there_are_any(tmp_path):
+    alone = [dataclasses.replace(record("alone", 20 + index), photos=[]) for index in range(3)]
+    splits = {split: [record(split, index) for index in range(9)] for split in ("train", "val", "test")}
+    settings = ("training.batch_size=4", "training.epochs=1", "spec.image_size=14", "training.without_photos=0.5")
+    chosen = experiment("ht", "small", overrides=(*CONTRACT["ht"], *settings))
+    losses = {}
+    for name, found in (("with", splits | {"without_photos": alone}), ("without", splits)):
+        data = builder.write_recipes(
+            tmp_path / name,
+            name,
+            found,
+            classes=["background", "dish"],
+            short_side=16,
+            min_word_count=1,
+            min_ingredient_count=1,
+            instruction_vectors=3,
+        )
+        with TrainingRun(tmp_path / f"run {name}", "ht", chosen, data, verbose=0) as run:
+            for stage in run.stages():
+                batch = next(iter(stage["x"].take(1)))
+                shapes = {key: tuple(value.shape) for key, value in batch.items()}
+                if name == "with":
+                    assert shapes["without_photo_title"] == (2, *shapes["title"][1:])
+                assert any(key.startswith("without_photo") for key in shapes) == (name == "with")
+                history = run.model.fit(**stage).history
+        losses[name] = history["recipe"][0]
+    assert np.isfinite(list(losses.values())).all()
+    assert losses["with"] != pytest.approx(losses["without"], rel=1e-4)
