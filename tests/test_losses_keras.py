@@ -240,3 +240,13 @@ def test_losses_import_no_tensorflow_on_another_backend():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "expected Keras' TensorFlow backend" in out
     assert "received 'jax'" in out
+
+
+def test_with_jax_a_draw_needs_a_generator_that_the_model_tracks(monkeypatch):
+    """Of any other, a compiled step would repeat one draw; without a draw nothing is asked for."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    for options in ({"miner": "random"}, {"miner": "random", "seed": 3}, {"miner": "distance_weighted", "alpha": 0.2}):
+        with pytest.raises(ValueError, match=r"seed: expected, with JAX, a keras\.random\.SeedGenerator"):
+            MetricLoss("margin", **options)
+    MetricLoss("margin", miner="random", seed=keras.random.SeedGenerator(0))
+    MetricLoss("margin")

@@ -237,6 +237,19 @@ def test_a_saved_model_opens_nothing_but_itself(name, tiny_spec, tiny_batch, tmp
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_a_model_that_was_never_called_exports(tiny_spec, tiny_batch, tmp_path):
+    import tensorflow as tf
+
+    model = make("two_tower", tiny_spec, compiled=False)
+    model.export(tmp_path / "model", verbose=False)
+    taken = {name for encoder in model.encoders.values() for name in encoder.input}
+    loaded = tf.saved_model.load(tmp_path / "model")
+    found = loaded.serve({name: tiny_batch[name][:3] for name in taken})
+    for side, encoder in model.encoders.items():
+        expected = encoder.predict_on_batch({name: tiny_batch[name][:3] for name in encoder.input})
+        np.testing.assert_allclose(found[side], expected, atol=1e-5)
+
+
 def test_a_model_that_was_never_called_saves(name, tiny_spec, tmp_path):
     models = [make(name, tiny_spec, compiled=False) for _ in range(2)]
     models[0].save_weights(tmp_path / "w.weights.h5")

@@ -1,6 +1,7 @@
 // Photos and recipes into embeddings with a kfood bundle, in Node.js: no Python, no TensorFlow.
 //
-//   npm install
+//   npm install                                 where only npm's registry can be reached, onnxruntime-node's own download,
+//                                               which a CPU does not need, is left out: ONNXRUNTIME_NODE_INSTALL=skip npm install
 //   node encode.mjs BUNDLE --image soup.jpg
 //   node encode.mjs BUNDLE --recipe soup.json     {"title": "…", "ingredients": ["…"], "instructions": ["…"]}
 //

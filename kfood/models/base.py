@@ -364,6 +364,14 @@ class RetrievalModel(keras.Model):
         """The same losses without a move."""
         return self._log([self.compute_losses(batch_of(data), training=False)])
 
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """As ``keras.Model.export``; by default of all that the encoders take, whether called before or not."""
+        if input_signature is None:
+            taken = {name: tensor for encoder in self.encoders.values() for name, tensor in encoder.input.items()}
+            signature = {name: keras.InputSpec(t.dtype, t.shape, name=name) for name, t in taken.items()}
+            input_signature = [signature]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
+
     def get_config(self):
         """Config and spec as plain dicts, without the files that weights started from: a saved model has its own."""
         config = without_sources(dataclasses.asdict(self.config))
