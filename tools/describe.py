@@ -45,7 +45,7 @@ def describe(args: Describe) -> dict[str, Any]:
         size, distance, inputs, and the vocabulary sizes that the figures hold for.
     """
     from kfood.configs import experiment
-    from kfood.models.base import parameters
+    from kfood.models import parameters
 
     # Weights change no figure, and need not be at hand.
     chosen = experiment(args.model, args.preset, args.variant, (*args.set, "image_encoder.weights="))

@@ -265,8 +265,7 @@ def _embedded(args: Evaluate, dataset: Any, model: Any, keep: list[str], bar: An
 
 def _described(args: Evaluate, model: Any, embedding_size: int) -> dict[str, Any]:
     """What report.json says of the model."""
-    from kfood.models import run_config
-    from kfood.models.base import parameters
+    from kfood.models import parameters, run_config
 
     config = run_config(args.run)
     return {

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import pathlib
 from importlib import metadata
 from types import ModuleType
@@ -130,3 +131,9 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
             f"{checkpoint}: expected weights of model {model.name!r} as in config.json ({error})."
         ) from error
     return model
+
+
+def parameters(*networks: Any) -> int:
+    """Numbers in the weights of some networks, a shared weight counted once."""
+    shapes = {id(variable): variable.shape for network in networks for variable in network.weights}
+    return sum(math.prod(shape) for shape in shapes.values())

@@ -6,7 +6,6 @@ trained on which of them (:attr:`~RetrievalModel.phases`).
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -481,12 +480,6 @@ def random_states(model: keras.Model) -> list:
     """State of every seed generator, each once; Keras does not count them among the weights."""
     generators = [generator for layer in model._flatten_layers() for generator in layer._seed_generators]
     return [g.state for g in {id(generator): generator for generator in generators}.values()]
-
-
-def parameters(*networks: Any) -> int:
-    """Numbers in the weights of some networks, a shared weight counted once."""
-    shapes = {id(variable): variable.shape for network in networks for variable in network.weights}
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def batch_of(data):
