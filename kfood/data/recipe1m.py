@@ -12,6 +12,9 @@ The layout (``SOURCE`` is a folder)::
 What cannot be used is dropped, and every drop is counted under its reason, with the first ids
 (:class:`kfood.data.drops.Drops`).
 
+The lists that JNE's code ships hold 238,408, 51,119 and 51,304 pairs to train on, to choose by and to test on; the
+papers print 238,999 to train on (ACME), 238,399, 51,119 and 51,303 (MCEN), and 340,922 in all (R2GAN).
+
 layer1.json is streamed; what is kept in memory is, for each recipe with photos, its photo names and clean ingredient
 names, and one id and one byte for each recipe: about 1 GB for Recipe1M.
 """

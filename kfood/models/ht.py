@@ -42,6 +42,8 @@ Where it departs:
 - L_rec with a spec that reads no title is over the components that there are.
 - GELU nowhere, LayerNorm's ε as PyTorch's (1e-5); Keras' attention starts from Glorot's uniform as PyTorch's does, its
   word table from U(-0.05, 0.05) where PyTorch has N(0, 1); Adam's ε is 1e-7 (1e-8 in PyTorch).
+- Words are known that occur as often as the dataset was prepared for, 3 times by default; in the released code 10 times
+  (``kfood prepare recipe1m --min-word-count 10``).
 - ``published`` starts from ResNet-50 of keras.applications (v1); the variant ``vit`` from keras-hub's ViT-B/16.
 """
 
