@@ -15,7 +15,7 @@ from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.models import acme
 from kfood.models.acme import ACME, ACMEConfig
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 
 TINY = ACMEConfig(
     image_encoder=ImageEncoderConfig("small", "", (4, 8)),

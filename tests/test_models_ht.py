@@ -15,8 +15,8 @@ from kfood.data import builder
 from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig
 from kfood.models import ht
-from kfood.models.base import OptimizerConfig
 from kfood.models.ht import HT, HTConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingRun
 
 RECIPE = HierarchicalConfig(width=8, layers=2, heads=2, feed_forward=6, dropout=0.0)

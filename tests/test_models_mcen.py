@@ -18,8 +18,8 @@ from kfood.layers.attention_towers import AttentionEncoderConfig
 from kfood.layers.image import ImageEncoderConfig
 from kfood.losses import alignment, reconstruction
 from kfood.models import mcen
-from kfood.models.base import OptimizerConfig
 from kfood.models.mcen import MCEN, MCENConfig
+from kfood.models.phases import OptimizerConfig
 
 TINY = MCENConfig(
     image_encoder=ImageEncoderConfig("small", "", (4, 8)),

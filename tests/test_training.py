@@ -19,7 +19,7 @@ from kfood import folders, training
 from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.models import load_run
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.tools.main import main
 from kfood.training import callbacks
 

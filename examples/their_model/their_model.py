@@ -14,7 +14,8 @@ from kfood.configs.common import small_experiment
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.layers.towers import unit_encoders
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+from kfood.models.base import RetrievalModel
+from kfood.models.phases import OptimizerConfig, Phase
 
 
 @dataclasses.dataclass(frozen=True)

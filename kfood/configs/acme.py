@@ -11,7 +11,7 @@ image → recipe MedR 1.0, R@1/5/10 51.8/80.2/87.5; recipe → image 1.0, 52.8/8
 from kfood.configs import Experiment
 from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
 from kfood.models.acme import ACMEConfig
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingConfig
 
 

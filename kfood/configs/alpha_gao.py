@@ -15,7 +15,7 @@ from kfood import schema
 from kfood.configs import Experiment
 from kfood.configs.common import PRETRAINED_MAP, SMALL_IMAGE, SMALL_TRAINING, pretrained_experiment
 from kfood.models.alpha_gao import AlphaGAOConfig
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingConfig
 
 

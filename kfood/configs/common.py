@@ -9,7 +9,7 @@ from kfood.configs import Experiment
 from kfood.data.images import Augmentation
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.recipe import RecipeEncoderConfig
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingConfig
 
 PUBLISHED_SPEC = schema.RecipeSpec(

@@ -11,8 +11,8 @@ from kfood.configs import Experiment
 from kfood.configs.common import SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
 from kfood.layers.hierarchical import HierarchicalConfig
 from kfood.layers.image import ImageEncoderConfig
-from kfood.models.base import OptimizerConfig
 from kfood.models.ht import HTConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingConfig
 
 

@@ -15,8 +15,8 @@ from kfood.configs import Experiment
 from kfood.configs.common import PRETRAINED_MAP, SMALL_IMAGE, SMALL_SPEC, SMALL_TRAINING, pretrained_experiment
 from kfood.data.images import Augmentation
 from kfood.layers.attention_towers import AttentionEncoderConfig
-from kfood.models.base import OptimizerConfig
 from kfood.models.mcen import MCENConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training import TrainingConfig
 
 

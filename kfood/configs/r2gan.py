@@ -10,7 +10,7 @@ image → recipe MedR 2.0, R@1/5/10 39.1/71.0/81.7; recipe → image 2.0, 40.6/7
 
 from kfood.configs import Experiment
 from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.models.r2gan import R2GANConfig
 from kfood.training import TrainingConfig
 

@@ -19,7 +19,7 @@ Its ablations, trajectory → image: nogan loses 2.9, 1.0 and 0.5 points of top-
 from kfood.configs import Experiment
 from kfood.data.drawing import Movement
 from kfood.layers.image import ImageEncoderConfig
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.models.trajcross import TrajCrossConfig
 from kfood.schema import TrajectorySpec
 from kfood.training import TrainingConfig

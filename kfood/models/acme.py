@@ -87,7 +87,8 @@ from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.layers.shared import let_through, shared_layer
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, recipes_of, run
+from kfood.models.base import Decoder, RetrievalModel, recipes_of, run
+from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
 

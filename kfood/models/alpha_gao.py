@@ -80,7 +80,8 @@ from kfood.layers.outputs import UnitLength
 from kfood.layers.pooling import class_token, pool
 from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, run
+from kfood.models.base import RetrievalModel, run
+from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
 RELEASED_MIXTURE = (0.1, 0.9)

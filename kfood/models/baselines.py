@@ -51,7 +51,8 @@ from kfood.layers.pooling import pool
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, batch_of, recipes_of, run
+from kfood.models.base import RetrievalModel, batch_of, recipes_of, run
+from kfood.models.phases import OptimizerConfig, Phase
 
 
 @dataclasses.dataclass(frozen=True)

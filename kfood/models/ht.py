@@ -58,7 +58,8 @@ from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel, recipes_of, run, select
+from kfood.models.base import RetrievalModel, recipes_of, run, select
+from kfood.models.phases import OptimizerConfig, Phase
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,8 @@ from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.layers.towers import unit_encoders
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, OptimizerConfig, Phase, RetrievalModel, recipes_of
+from kfood.models.base import Decoder, RetrievalModel, recipes_of
+from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
 

@@ -69,8 +69,9 @@ from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
 from kfood.losses import adversarial
-from kfood.models.base import OptimizerConfig, Phase, RetrievalModel
+from kfood.models.base import RetrievalModel
 from kfood.models.baselines import Temperature
+from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
 

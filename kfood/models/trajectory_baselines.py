@@ -43,8 +43,9 @@ from kfood.layers import waves
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.pictures import reduced
 from kfood.losses import adversarial, ranking
-from kfood.models.base import OptimizerConfig, Phase, select
+from kfood.models.base import select
 from kfood.models.baselines import CCA, Temperature
+from kfood.models.phases import OptimizerConfig, Phase
 from kfood.models.trajcross import (
     TrajCrossConfig,
     TrajectoryModel,

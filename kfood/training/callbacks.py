@@ -11,7 +11,7 @@ import numpy as np
 from kfood import folders, schema
 from kfood.evaluation import embedding, metrics, retrieval
 from kfood.layers.image import RUN_WEIGHTS
-from kfood.models.base import OptimizerConfig
+from kfood.models.phases import OptimizerConfig
 from kfood.training.checkpoints import Progress, save_checkpoint, weights_file
 from kfood.training.config import TrainingConfig
 
