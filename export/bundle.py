@@ -5,7 +5,7 @@
     BUNDLE/
       kfood.json                 what it is, and the sha256 of every other file
       card.md                    results, and snippets to copy
-      runtime.py, photo_files.py kfood.export.runtime and kfood.photo_files, which need nothing else of kfood
+      runtime.py                 kfood.export.runtime; beside it bundle_files.py, photo_files.py, recipe_texts.py
       saved_model/1/             TensorFlow: the endpoints of kfood.export.saved_model
       onnx/<name>_encoder.onnx   onnxruntime: one file an encoder, from tensors that are ready …
       onnx/<name>_text_encoder.onnx, <name>_pixels_encoder.onnx   … and one from strings, or from photos of any size
@@ -35,10 +35,22 @@ import numpy as np
 import tensorflow as tf
 
 import kfood
-from kfood import distances, folders, photo_files, schema
+from kfood import distances, folders, photo_files, recipe_texts, schema
 from kfood.data import dataset
 from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
-from kfood.export import card, examples, onnx, parity, precision, raw_inputs, replay, runtime, saved_model, serving
+from kfood.export import (
+    bundle_files,
+    card,
+    examples,
+    onnx,
+    parity,
+    precision,
+    raw_inputs,
+    replay,
+    runtime,
+    saved_model,
+    serving,
+)
 
 SAVED_MODEL = "saved_model/1"
 
@@ -119,7 +131,7 @@ def export_bundle(
                 count = serving.write_warmup(part / SAVED_MODEL, model.name, endpoints, shown, sources)
                 asked = replay.replay(str(part / SAVED_MODEL))
                 progress(f"{SAVED_MODEL}/{serving.WARMUP}: {count} requests, {len(asked)} signatures answer them")
-        for module in (runtime, photo_files):
+        for module in (runtime, bundle_files, photo_files, recipe_texts):
             shutil.copy(module.__file__, part)
         (part / "card.md").write_text(card.render(manifest, _report(run, weights)), encoding="utf-8")
         _write_manifest(part, manifest)

@@ -10,7 +10,8 @@ from kfood.export import precision, raw_inputs
 _SNIPPETS = """\
 ## Use it
 
-Without TensorFlow, and without kfood (onnxruntime, NumPy, and Pillow for photos), by `runtime.py` and `photo_files.py`:
+Without TensorFlow, and without kfood (onnxruntime, NumPy, and Pillow for photos), by `runtime.py` and
+the three files beside it:
 
 ```python
 import sys

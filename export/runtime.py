@@ -1,7 +1,7 @@
 """Encode photos and recipes with a bundle: onnxruntime and NumPy alone, no TensorFlow and no Keras.
 
-Pillow is imported when a photo file is decoded, and not before. Of kfood only photo_files.py is imported, so the two
-files also work copied out of the package, and every bundle holds them::
+Pillow is imported when a photo file is decoded, and not before. Of kfood only bundle_files.py, photo_files.py and
+recipe_texts.py are imported, so the four files also work copied out of the package, and every bundle holds them::
 
     from kfood.export.runtime import Bundle
 
@@ -14,51 +14,35 @@ The input of an encoder is made as in training: the same tokens of a recipe, id 
 and here the same resized and cropped photo up to rounding (0.005 of 255 at most on real photos of many sizes).
 """
 
-import hashlib
 import itertools
-import json
 import os
 import pathlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 if __name__ == "kfood.export.runtime":
-    from kfood import photo_files
+    from kfood import photo_files, recipe_texts
+    from kfood.export import bundle_files
 else:  # copied out of the package
+    import bundle_files  # type: ignore[no-redef]
     import photo_files  # type: ignore[no-redef]
+    import recipe_texts  # type: ignore[no-redef]
 
-FORMAT = 3
-"""Version of the bundle's layout that this file reads."""
-
-MANIFEST = "kfood.json"
+FORMAT, MANIFEST = bundle_files.FORMAT, bundle_files.MANIFEST
 
 MAX_PIXELS, MAX_BYTES = photo_files.MAX_PIXELS, photo_files.MAX_BYTES
+LINES, LINE_BYTES, RECIPE_KEYS = recipe_texts.LINES, recipe_texts.LINE_BYTES, recipe_texts.KEYS
 
 decode_photo = photo_files.decode
 evaluation_transform = photo_files.evaluation_transform
 
-RECIPE_KEYS = ("title", "ingredients", "instructions", "instruction_vectors")
-
-_DESCRIPTION = ("model", "embedding_size", "distance", "spec", "preprocessing", "encoders", "decoders")
-
 _CLOSE = 1e-6
 """Of the sizes of two embeddings: below it their squared distance is computed from the differences."""
 
-LINE_BYTES = 10_000
-"""What of a line, or of a title, is read: its first bytes of UTF-8. All doors for texts cut there."""
-
-LINES = 500
-"""How many lines of a recipe's ingredients, and of its instructions, are read."""
-
 _COST = LINES * LINE_BYTES
 """Memory goes by recipes, times lines of the one with the most, times the longest line: beyond this, one at a time."""
-
-
-_NAMED: set[str] = set()
-"""Keys of recipes that are not read and were said to be."""
 
 
 class Bundle:
@@ -69,6 +53,7 @@ class Bundle:
     Attributes:
         path: the folder.
         manifest: content of ``kfood.json``.
+        files: what reads its files, and makes the sessions that run its networks.
         sha256: sha256 (hex) of ``kfood.json``, which holds the sha256 of every other file: it identifies the bundle.
         model: name of the model, e.g. ``"acme"``.
         embedding_size: width of every embedding.
@@ -78,21 +63,19 @@ class Bundle:
             keep that.
     """
 
-    def __init__(self, path, manifest, sha256, providers, threads, precision):
-        self.path = path
-        self.manifest = manifest
-        self.sha256 = sha256
+    def __init__(self, files: "bundle_files.BundleFiles", precision: str):
+        self.files = files
+        self.path = files.path
+        self.manifest = manifest = files.manifest
+        self.sha256 = files.sha256
         self.model: str = manifest["model"]
         self.embedding_size: int = manifest["embedding_size"]
         self.distance: str = manifest["distance"]
         self.spec: dict[str, Any] = manifest["spec"]
-        self._providers = list(providers)
-        self._threads = threads
         self.precisions: dict[str, str] = {
             name: precision if precision in entry["precisions"] else "float32"
             for name, entry in manifest["encoders"].items()
         }
-        self._sessions: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -123,52 +106,18 @@ class Bundle:
             FileNotFoundError: no bundle there, or one of its files is missing.
             ValueError: a damaged or changed file, a bundle of another format, or a wrong argument.
         """
-        path = pathlib.Path(path)
-        file = path / MANIFEST
-        if not file.is_file():
-            raise FileNotFoundError(f"{path}: expected a bundle made by `kfood export`, found no {MANIFEST} in it.")
-        content = file.read_bytes()
-        try:
-            manifest = json.loads(content)
-            received = manifest["format"]
-            files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in manifest["files"].items()}
-            missing = [key for key in _DESCRIPTION if key not in manifest] if received == FORMAT else []
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{file}: expected the description of a bundle, received {error!r}.") from error
-        if received != FORMAT:
-            raise ValueError(
-                f"{file}: expected a bundle of format {FORMAT}, received format {received!r}; export the run again."
-            )
-        if missing:
-            raise ValueError(
-                f"{file}: expected the description of a bundle, received one without {', '.join(missing)}."
-            )
-        for name, (_, size) in files.items():
-            inside = pathlib.PurePosixPath(name)
-            if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
-                raise ValueError(f"{file}: expected paths inside the bundle, received {name!r}.")
-            part = path / name
-            if not part.is_file():
-                raise FileNotFoundError(f"{path}: expected the file {name}, which {MANIFEST} lists, but it is missing.")
-            if part.stat().st_size != size:
-                raise ValueError(
-                    f"{part}: expected {size} bytes, received {part.stat().st_size}; the bundle is damaged."
-                )
-        if isinstance(providers, str):
-            raise ValueError(f"providers: expected a list of names, received {providers!r}; write [{providers!r}].")
-        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
-            raise ValueError(f"threads: expected 0 or a positive integer, received {threads!r}.")
+        files = bundle_files.BundleFiles.open(path, providers, threads)
+        manifest = files.manifest
         kept = sorted({name for entry in manifest["encoders"].values() for name in entry["precisions"]})
         if precision != "float32" and precision not in kept:
             raise ValueError(
                 f"{path}: expected a precision among {', '.join(['float32', *kept])}, received {precision!r}; "
                 "card.md says what was tried."
             )
-        bundle = cls(path, manifest, hashlib.sha256(content).hexdigest(), providers, threads, precision)
         if verify:
-            for name in files:
-                bundle.read(name)
-        return bundle
+            for name in manifest["files"]:
+                files.read(name)
+        return cls(files, precision)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -202,17 +151,7 @@ class Bundle:
         Raises:
             ValueError: it is not the file that was exported.
         """
-        entry = self.manifest["files"].get(name)
-        if entry is None:
-            raise ValueError(f"{self.path}: expected one of {sorted(self.manifest['files'])}, received {name!r}.")
-        content = (self.path / name).read_bytes()
-        received = hashlib.sha256(content).hexdigest()
-        if received != entry["sha256"]:
-            raise ValueError(
-                f"{self.path / name}: expected sha256 {entry['sha256'][:12]}…, received {received[:12]}…; "
-                "the file was changed after the export."
-            )
-        return content
+        return self.files.read(name)
 
     def encode(self, encoder: str, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32) -> np.ndarray:
         """Run an encoder on inputs that are ready for it.
@@ -405,14 +344,16 @@ class Bundle:
             raise ValueError(
                 f"encoder: expected one that takes a recipe, received {encoder!r}, which takes {list(entry['inputs'])}."
             )
-        session = self._session(self._file(encoder, raw=True))
+        session = self.files.session(self._file(encoder, raw=True))
         outputs = [output.name for output in session.get_outputs()]
         for start, chunk in _chunks(recipes, batch_size):
-            texts = [_recipe(recipe, self.spec, f"recipe {start + row}") for row, recipe in enumerate(chunk)]
-            lines = [_lines(text) for text in texts]
+            texts = [
+                recipe_texts.checked(recipe, self.spec, f"recipe {start + row}") for row, recipe in enumerate(chunk)
+            ]
+            lines = [recipe_texts.lines(text) for text in texts]
             cost = len(texts) * max(map(len, lines)) * max(len(line) for text in lines for line in text)
             for index, part in enumerate([texts] if cost <= _COST else [[text] for text in texts]):
-                values = session.run(None, {name: _column(part, name) for name in entry["raw"]["inputs"]})
+                values = session.run(None, {name: recipe_texts.column(part, name) for name in entry["raw"]["inputs"]})
                 found = dict(zip(outputs, values, strict=True))
                 # Bundles exported by earlier versions do not say what is known.
                 known = found.get("known_words", found["words"])
@@ -507,20 +448,13 @@ class Bundle:
 
     def _run(self, kind, name, inputs, batch_size):
         entry = self._check_name(kind, name)
-        if set(inputs) != set(entry["inputs"]):
-            raise ValueError(f"{name}: expected the inputs {sorted(entry['inputs'])}, received {sorted(inputs)}.")
-        arrays = {key: _checked(name, key, inputs[key], wanted) for key, wanted in entry["inputs"].items()}
-        counts = {len(array) for array in arrays.values()}
-        if len(counts) != 1:
-            sizes = {key: len(array) for key, array in arrays.items()}
-            raise ValueError(f"{name}: expected inputs of the same number of rows, received {sizes}.")
-        (count,) = counts
+        arrays, count = bundle_files.checked_inputs(name, inputs, entry["inputs"])
         if count == 0:
             (output,) = entry["outputs"].values()
             return np.zeros((0, *output["shape"][1:]), np.float32)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, received {batch_size}.")
-        session = self._session(self._file(name, raw=False) if kind == "encoders" else entry["file"])
+        session = self.files.session(self._file(name, raw=False) if kind == "encoders" else entry["file"])
         parts = [
             session.run(None, {key: array[start : start + batch_size] for key, array in arrays.items()})[0]
             for start in range(0, count, batch_size)
@@ -532,27 +466,6 @@ class Bundle:
         if precision != "float32":
             return entry["precisions"][precision]["raw_file" if raw else "file"]
         return (entry["raw"] if raw else entry)["file"]
-
-    def _session(self, file):
-        if file not in self._sessions:
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.log_severity_level = 3  # errors; on machines without a GPU it warns about devices it cannot list
-            names = [provider if isinstance(provider, str) else provider[0] for provider in self._providers]
-            available = onnxruntime.get_available_providers()
-            unknown = [name for name in names if name not in available]
-            if unknown or not names:
-                raise ValueError(f"providers: expected some of {available}, received {names}.")
-            session = onnxruntime.InferenceSession(self.read(file), options, providers=self._providers)
-            if names[0] not in session.get_providers():  # onnxruntime falls back to the CPU with only a log line
-                raise ValueError(
-                    f"providers: expected {names[0]} to start, received {session.get_providers()}; "
-                    "its libraries or its device are missing."
-                )
-            self._sessions[file] = session
-        return self._sessions[file]
 
 
 def _set_close(squares, places, queries, gallery, factor):
@@ -567,82 +480,6 @@ def _check_list(values, name, single):
     """Refuse one of what a list of is expected: it would be taken apart into letters or keys."""
     if isinstance(values, single) or not isinstance(values, Iterable):
         raise ValueError(f"{name}: expected a list, received {type(values).__name__}; put it in a list.")
-
-
-def _recipe(recipe, spec, where):
-    """A recipe as the text encoder takes it: every string valid UTF-8, sentence vectors an array."""
-    if not isinstance(recipe, Mapping):
-        raise ValueError(
-            f"{where}: expected a mapping with {', '.join(RECIPE_KEYS)}, received {type(recipe).__name__}."
-        )
-    unknown = sorted(str(key) for key in recipe if key not in RECIPE_KEYS)
-    if unknown and len(unknown) == len(recipe):
-        raise ValueError(f"{where}: expected the keys {', '.join(RECIPE_KEYS)}, received {', '.join(unknown)}.")
-    if not set(unknown) <= _NAMED:
-        _NAMED.update(unknown)
-        warnings.warn(
-            f"{where}: read are the keys {', '.join(RECIPE_KEYS)}, not {', '.join(unknown)}; said once.", stacklevel=4
-        )
-    if not isinstance(recipe.get("title", ""), str):
-        raise ValueError(f"{where}: expected title to be a string, received {type(recipe['title']).__name__}.")
-    for key in ("ingredients", "instructions"):
-        lines = recipe.get(key, [])
-        if isinstance(lines, (str, bytes)) or not isinstance(lines, Sequence):
-            raise ValueError(f"{where}: expected {key} to be a list of strings, received {type(lines).__name__}.")
-        wrong = [line for line in lines if not isinstance(line, str)]
-        if wrong:
-            raise ValueError(
-                f"{where}: expected {key} to be a list of strings, received one with {wrong[0]!r:.60} in it."
-            )
-    text: dict[str, Any] = {
-        "title": _utf8(recipe.get("title", "")),
-        **{key: [_utf8(line) for line in recipe.get(key, ())[:LINES]] for key in ("ingredients", "instructions")},
-    }
-    if width := spec["instruction_vectors"]:
-        if "instruction_vectors" not in recipe:
-            raise ValueError(
-                f"{where}: expected instruction_vectors (this model reads precomputed sentence vectors, "
-                f"[] where there are none), received {', '.join(recipe) or 'nothing'}."
-            )
-        vectors = np.asarray(recipe["instruction_vectors"], np.float32)
-        if vectors.size and (vectors.ndim != 2 or vectors.shape[1] != width):
-            raise ValueError(
-                f"{where}: expected instruction_vectors [sentences, {width}], received {list(vectors.shape)}."
-            )
-        text["instruction_vectors"] = vectors.reshape(-1, width)[: spec["instructions"]]
-    return text
-
-
-def _utf8(text):
-    """What is read of a line; a lone surrogate, which JSON can bring, and NUL separate words as other signs do."""
-    start = text[:LINE_BYTES].encode("utf-8", "replace")[:LINE_BYTES]
-    return start.decode("utf-8", "ignore").replace("\0", " ")
-
-
-def _lines(text):
-    return [text["title"], *text["ingredients"], *text["instructions"]]
-
-
-def _column(texts, name):
-    """One input of a text encoder: strings [n], or [n, most] with ``""`` where there are fewer; or sentence vectors."""
-    if name == "title":
-        return np.array([text[name] for text in texts], object)
-    most = max(len(text[name]) for text in texts)
-    if name == "instruction_vectors":
-        return np.stack([np.pad(text[name], [(0, most - len(text[name])), (0, 0)]) for text in texts])
-    return np.array([[*text[name], *[""] * (most - len(text[name]))] for text in texts], object).reshape(
-        len(texts), most
-    )
-
-
-def _checked(name, key, array, wanted):
-    array = np.asarray(array)
-    dtype, shape = np.dtype(wanted["dtype"]), wanted["shape"]
-    compatible = np.issubdtype(array.dtype, np.integer) if dtype.kind == "i" else array.dtype.kind in "fu"
-    if array.ndim != len(shape) or list(array.shape[1:]) != shape[1:] or not compatible:
-        expected = ", ".join(["n", *map(str, shape[1:])])
-        raise ValueError(f"{name}: expected {key} {dtype} [{expected}], received {array.dtype} {list(array.shape)}.")
-    return np.ascontiguousarray(array, dtype)
 
 
 def _chunks(rows, size):

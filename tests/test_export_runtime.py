@@ -11,9 +11,9 @@ import tensorflow as tf
 from export_model import make_model, make_run
 from PIL import Image
 
-from kfood import schema
+from kfood import recipe_texts, schema
 from kfood.data import images, text
-from kfood.export import runtime
+from kfood.export import bundle_files, runtime
 from kfood.export.bundle import export_bundle
 
 
@@ -81,14 +81,14 @@ def test_a_recipe_of_unknown_words_alone_is_refused(bundle):
 
 def test_a_bundle_that_does_not_say_what_it_knows_still_encodes(bundle, monkeypatch):
     """As earlier versions exported it: embedding and words."""
-    session = bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"])
+    session = bundle.files.session(bundle.manifest["encoders"]["recipe"]["raw"]["file"])
     older = types.SimpleNamespace(
         run=lambda names, inputs: session.run(["embedding", "words"], inputs),
         get_outputs=lambda: session.get_outputs()[:2],
     )
     recipes = [{"title": "soup"}]
     expected = bundle.encode_recipes(recipes)
-    monkeypatch.setattr(bundle, "_session", lambda file: older)
+    monkeypatch.setattr(bundle.files, "session", lambda file: older)
     np.testing.assert_array_equal(bundle.encode_recipes(recipes), expected)
     assert [values.tolist() for values in bundle.read_recipes(recipes)[1:]] == [[1], [1]]
 
@@ -102,12 +102,12 @@ def test_a_lone_surrogate_and_nul_separate(bundle):
 def test_a_long_line_is_encoded_by_itself(bundle, monkeypatch):
     recipes = [{"title": "salt"}, {"title": "leek", "ingredients": ["onion " * 100]}, {"title": "soup"}]
     expected = bundle.encode_recipes(recipes)
-    seen, run = [], bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).run
+    seen, run = [], bundle.files.session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).run
     counted = types.SimpleNamespace(
         run=lambda names, inputs: (seen.append(len(inputs["title"])), run(names, inputs))[1],
-        get_outputs=bundle._session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).get_outputs,
+        get_outputs=bundle.files.session(bundle.manifest["encoders"]["recipe"]["raw"]["file"]).get_outputs,
     )
-    monkeypatch.setattr(bundle, "_session", lambda file: counted)
+    monkeypatch.setattr(bundle.files, "session", lambda file: counted)
     monkeypatch.setattr(runtime, "_COST", 1000)
     np.testing.assert_allclose(bundle.encode_recipes(recipes), expected, atol=1e-6)
     assert seen == [1, 1, 1]
@@ -304,7 +304,7 @@ def test_distances_by_hand():
 
     def distances(name):
         manifest = {"model": "m", "embedding_size": 2, "distance": name, "spec": {}, "encoders": {}}
-        return runtime.Bundle(None, manifest, "", (), 0, "float32").distances(a, b)
+        return runtime.Bundle(bundle_files.BundleFiles(None, manifest, "", (), 0), "float32").distances(a, b)
 
     np.testing.assert_allclose(distances("euclidean"), [[5, 5, np.sqrt(50)]], rtol=1e-6)
     np.testing.assert_allclose(distances("cosine"), [[1, 0, 1]], atol=1e-6)
@@ -318,7 +318,7 @@ def test_an_embedding_lies_at_no_distance_from_itself(rng, distance, size):
     a = (size * (rng.normal(size=(40, 6)) + 3)).astype(np.float32)
     b = np.concatenate([a, a * np.float32(1 + 1e-6), a + np.float32(size * 1e-4), a[:5] * 0]).astype(np.float32)
     manifest = {"model": "m", "embedding_size": 6, "distance": distance, "spec": {}, "encoders": {}}
-    found = runtime.Bundle(None, manifest, "", (), 0, "float32").distances(a, b)
+    found = runtime.Bundle(bundle_files.BundleFiles(None, manifest, "", (), 0), "float32").distances(a, b)
     assert found.dtype == np.float32
     assert (found[np.arange(40), np.arange(40)] == 0).all()
     assert (found >= 0).all()
@@ -335,10 +335,10 @@ def test_an_embedding_lies_at_no_distance_from_itself(rng, distance, size):
 def test_keys_that_are_not_read_are_named_once(monkeypatch):
     import warnings
 
-    monkeypatch.setattr(runtime, "_NAMED", set())
+    monkeypatch.setattr(recipe_texts, "_NAMED", set())
     spec = {"instruction_vectors": 0}
     with pytest.warns(UserWarning, match="recipe 3: read are the keys title, .* not servings, yield; said once"):
-        runtime._recipe({"title": "Soup", "yield": 4, "servings": 4}, spec, "recipe 3")
+        recipe_texts.checked({"title": "Soup", "yield": 4, "servings": 4}, spec, "recipe 3")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        assert runtime._recipe({"title": "Soup", "servings": 4}, spec, "recipe 4")["title"] in ("Soup", b"Soup")
+        assert recipe_texts.checked({"title": "Soup", "servings": 4}, spec, "recipe 4")["title"] in ("Soup", b"Soup")

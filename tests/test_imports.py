@@ -15,6 +15,7 @@ ALLOWED = {
     "folders": set(),
     "photo_files": set(),
     "pickles": set(),
+    "recipe_texts": set(),
     "saving": set(),
     "schema": set(),
     "settings": set(),
@@ -33,7 +34,18 @@ ALLOWED = {
     "serve": {"data", "evaluation", "photo_files", "search", "serve"},
 }
 WITHOUT_TENSORFLOW = (
-    *("folders", "photo_files", "pickles", "schema", "settings", "distances", "miners", "losses", "layers"),
+    *(
+        "folders",
+        "photo_files",
+        "pickles",
+        "recipe_texts",
+        "schema",
+        "settings",
+        "distances",
+        "miners",
+        "losses",
+        "layers",
+    ),
     *("models", "evaluation", "configs", "search", "serve"),
 )
 

@@ -78,7 +78,7 @@ def runtime_door(bundle, cases):
 
 
 def onnx_door(bundle, cases):
-    session = bundle._session(bundle.manifest["encoders"]["image"]["raw"]["file"])
+    session = bundle.files.session(bundle.manifest["encoders"]["image"]["raw"]["file"])
     pictures = {name: decoded(data) for name, data in cases.items()}
     return {
         name: None if picture is None else session.run(None, {"image": picture[None]})[0][0]
