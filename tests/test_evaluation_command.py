@@ -192,18 +192,18 @@ def test_bench_prints_its_figures(capsys):
 
 
 def test_bench_figures_belong_together():
-    figures = bench.measure_evaluation(bench.Evaluation(n=200, dim=8, repeats=2, vectors="related"))
+    figures = bench.evaluation.measure(bench.evaluation.Evaluation(n=200, dim=8, repeats=2, vectors="related"))
     assert figures["ranks_both / products"] == figures["ranks_both, s"] / figures["both products, s"]
     assert all(value > 0 for value in figures.values())
 
 
 @pytest.mark.slow
 def test_bench_export_on_recipes_of_a_dataset(kitchen):
-    args = bench.Export(model=("jne",), preset="small", data=kitchen, batch_sizes=(1, 2), repeats=1)
-    figures = bench.measure_export(args)
+    args = bench.export.Export(model=("jne",), preset="small", data=kitchen, batch_sizes=(1, 2), repeats=1)
+    figures = bench.export.measure(args)
     assert all(value > 0 for value in figures.values())
     for form in ("onnxruntime, Loop", "Keras"):
         slower = figures[f"jne recipe, batch 2, {form}, ms"] / figures["jne recipe, batch 2, onnxruntime, ms"]
         assert figures[f"jne recipe, batch 2, {form} / onnxruntime"] == pytest.approx(slower)
     with pytest.raises(ValueError, match="--data: expected at least 10000 test pairs"):
-        bench.measure_export(dataclasses.replace(args, batch_sizes=(10_000,)))
+        bench.export.measure(dataclasses.replace(args, batch_sizes=(10_000,)))

@@ -59,7 +59,7 @@ def test_unknown_rows_and_losses_are_refused(tmp_path, capsys):
     assert main(["bench-losses", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--rows", "margn"]) == 2
     assert "--rows: expected some of untrained, contrastive" in capsys.readouterr().err
     with pytest.raises(ValueError, match="--names: expected some of contrastive"):
-        bench.run(bench.Losses(names=("margn",)))
+        bench.run(bench.losses.Losses(names=("margn",)))
 
 
 @pytest.mark.slow
