@@ -14,6 +14,6 @@ import wrapt
 
 from kfood import saving
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 wrapt.when_imported("keras.saving")(saving.register)
