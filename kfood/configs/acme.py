@@ -44,8 +44,11 @@ def small() -> Experiment:
 
 
 def pretrained() -> Experiment:
-    """For a CPU and real photos: on frozen backbones and bags of words, from where closed-form CCA ends."""
-    return pretrained_experiment(small())
+    """For a CPU and real photos: on frozen backbones and bags of words, from where closed-form CCA ends.
+
+    Without local scaling, which is of cosines.
+    """
+    return pretrained_experiment(small(), local_scaling=0)
 
 
 _NONE = {"hard_mining": False, "alignment": False, "recipe_to_image": False, "image_to_recipe": False}

@@ -49,7 +49,7 @@ def small() -> Experiment:
 def pretrained() -> Experiment:
     """For a CPU and real photos: ``small`` on the features of a frozen EfficientNet-Lite0."""
     spec = dataclasses.replace(small().spec, image_size=224)
-    return pretrained_experiment(small(), PRETRAINED_MAP, spec, epochs=12, views=4)
+    return pretrained_experiment(small(), PRETRAINED_MAP, spec, epochs=12, views=4, local_scaling=0)
 
 
 _ALONE = {"metric_weight": 1.0, "alpha": 0.0, "gao": ""}

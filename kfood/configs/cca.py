@@ -35,7 +35,7 @@ def pretrained() -> Experiment:
     return Experiment(
         model=CCAConfig(image_encoder=PRETRAINED_IMAGE, bag_words=4096, embedding_size=256, ridge=4.0),
         spec=PRETRAINED_SPEC,
-        training=dataclasses.replace(_ONCE, freeze_image_epochs=-1, views=1),
+        training=dataclasses.replace(_ONCE, freeze_image_epochs=-1, views=1, local_scaling=10),
     )
 
 

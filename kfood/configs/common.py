@@ -40,7 +40,10 @@ SMALL_TRAINING = TrainingConfig(
 
 
 PRETRAINED_IMAGE = ImageEncoderConfig(
-    backbone="efficientnet_lite0+efficientnet_lite2", weights="imagenet", pooling="regional_roots", dropout=0.3
+    backbone="efficientnet_lite0+efficientnet_lite1+efficientnet_lite2",
+    weights="imagenet",
+    pooling="regional_roots",
+    dropout=0.3,
 )
 """Backbones whose ImageNet weights installed packages hold (extra ``pretrained``); what one misses the other sees."""
 
@@ -68,7 +71,8 @@ def pretrained_experiment(
     """A ``small`` experiment on a frozen pretrained backbone, whose features are computed once.
 
     A model with the papers' common recipe encoder reads bags of words, and starts from closed-form CCA; what is left to
-    its loss is the last of the way, at a small rate.
+    its loss is the last of the way, at a small rate. Search is corrected for hubs, with as many neighbours as local
+    scaling's paper has.
 
     Args:
         small: whose encoders are replaced.
@@ -76,7 +80,7 @@ def pretrained_experiment(
         spec: of its pictures; None: as large as :data:`PRETRAINED_SPEC`'s.
         **training: what else differs.
     """
-    settings: dict[str, Any] = {"epochs": 20, "freeze_image_epochs": -1, "views": 1}
+    settings: dict[str, Any] = {"epochs": 20, "freeze_image_epochs": -1, "views": 1, "local_scaling": 10}
     changes: dict[str, Any] = {"image_encoder": image}
     if spec is None:
         own: Any = small.spec

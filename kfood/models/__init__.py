@@ -120,7 +120,8 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
     stored = run_config(run)
     if stored["model"] not in MODELS:
         raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
-    model = MODELS[stored["model"]].load()(without_sources(stored["config"]), stored["spec"])
+    scaling = {"local_scaling": stored["local_scaling"]} if "local_scaling" in stored else {}
+    model = MODELS[stored["model"]].load()(without_sources(stored["config"]), stored["spec"], **scaling)
     checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"Expected a checkpoint {checkpoint}, received none: has the run finished an epoch?")

@@ -16,6 +16,7 @@ from kfood import backend, distances, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
 from kfood.models.phases import Phase
+from kfood.models.searched import scaling_layers, searched
 from kfood.settings import from_dict, without_sources
 
 
@@ -48,6 +49,8 @@ class RetrievalModel(keras.Model):
     Args:
         config: the paper's frozen dataclass, or the same as a dict.
         spec: shapes of a batch, of ``spec_class``, or the same as a dict.
+        local_scaling: neighbours and rows of the banks of local scaling, by which :attr:`searched` differs from the
+            model as it is trained; (0, 0): none.
     """
 
     config_class: type
@@ -56,8 +59,9 @@ class RetrievalModel(keras.Model):
     phases: tuple[Phase, ...]
     distance: str
 
-    def __init__(self, config, spec, **kwargs):
+    def __init__(self, config, spec, local_scaling=(0, 0), **kwargs):
         super().__init__(**kwargs)
+        self.local_scaling = tuple(local_scaling)
         self.config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
         self.spec = from_dict(self.spec_class, spec) if isinstance(spec, Mapping) else spec
         self.decoders: dict[str, Decoder] = {}
@@ -69,7 +73,13 @@ class RetrievalModel(keras.Model):
         distances.by_name(self.distance)
         names = ["loss", *(name for phase in self.phases for name in phase.weights)]
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.scaling = scaling_layers(self, *self.local_scaling)
         self.built = True
+
+    @property
+    def searched(self) -> Any:
+        """The model as evaluation, export and search see it: itself, or with local scaling after its encoders."""
+        return searched(self) if self.scaling else self
 
     @property
     def embedding_size(self) -> int:
@@ -285,7 +295,8 @@ class RetrievalModel(keras.Model):
     def get_config(self):
         """Config and spec as plain dicts, without the files that weights started from: a saved model has its own."""
         config = without_sources(dataclasses.asdict(self.config))
-        return {"config": config, "spec": dataclasses.asdict(self.spec), "name": self.name}
+        arguments = {"config": config, "spec": dataclasses.asdict(self.spec), "name": self.name}
+        return arguments | ({"local_scaling": list(self.local_scaling)} if any(self.local_scaling) else {})
 
     def save_own_variables(self, store):
         """As Keras, and the random states: what is loaded goes on as if it had never been saved."""

@@ -148,7 +148,7 @@ class Checkpoints(keras.callbacks.Callback):
         now = time.monotonic()
         self.progress.seconds += now - self.since
         self.since = now
-        self.progress.epoch = epoch + 1
+        self.progress.epoch, self.progress.scaled = epoch + 1, False
         self.progress.best = min(score, self.progress.best)
         self.progress.stale.append(0 if better or not self.progress.stale else self.progress.stale[-1] + 1)
         logs["seconds"] = self.progress.seconds

@@ -22,12 +22,14 @@ class Progress:
         best: best validation score so far, lower is better; infinite before the first.
         stale: for each epoch done, how many epochs since the last better one.
         seconds: spent training and validating.
+        scaled: whether the banks of local scaling are of these weights (:mod:`kfood.models.searched`).
     """
 
     epoch: int = 0
     best: float = math.inf
     stale: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    scaled: bool = False
 
 
 def save_checkpoint(model: RetrievalModel, path: pathlib.Path, progress: Progress) -> None:

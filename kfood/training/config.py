@@ -25,6 +25,9 @@ class TrainingConfig:
         start: ``"random"``, or ``"canonical"``: encoders that are linear in features of a frozen backbone and in a bag
             of words start as closed-form CCA of the training split has them (:mod:`kfood.models.start`).
         start_ridge: of that, in units of the mean variance of a side's features.
+        local_scaling: neighbours, 10 in its paper, by which embeddings are corrected for hubs in search, once training
+            has ended (:mod:`kfood.layers.local_scaling`); of models that compare two encoders by cosine. 0: none.
+        bank: training pairs among which these are looked for, at most.
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
@@ -42,6 +45,8 @@ class TrainingConfig:
     without_photos: float = 0.0
     start: Literal["random", "canonical"] = "random"
     start_ridge: float = 4.0
+    local_scaling: int = 0
+    bank: int = 4096
     monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = False
@@ -60,9 +65,13 @@ class TrainingConfig:
             raise ValueError(f"training.without_photos: expected at least 0, received {self.without_photos}.")
         if not self.start_ridge > 0:
             raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
-        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0}.items():
+        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0, "bank": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
+        if not 0 <= self.local_scaling <= self.bank:
+            raise ValueError(
+                f"training.local_scaling: expected from 0 to {self.bank}, training.bank, received {self.local_scaling}."
+            )
         if self.views and not self.freeze_image_epochs:
             raise ValueError(
                 f"training.views: expected 0 without training.freeze_image_epochs, received {self.views}: what a "

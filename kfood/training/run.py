@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,12 +17,14 @@ from kfood.data import pipeline, word_vectors
 from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.features import PhotoFeatures, Views
 from kfood.data.images import Augmentation
+from kfood.evaluation import embedding
 from kfood.frozen import embedding_networks, photo_features
 from kfood.models import MODELS
 from kfood.models.base import RetrievalModel
+from kfood.models.searched import fill_banks
 from kfood.models.start import start_canonically
 from kfood.training.callbacks import Checkpoints, Schedule, StopOnNaN, Validation
-from kfood.training.checkpoints import Progress, load_checkpoint
+from kfood.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from kfood.training.config import TrainingConfig
 
 
@@ -96,7 +99,8 @@ class TrainingRun:
             unless_made.callback(self.close)
             self._description = runs.settled(self.folder, self._description, resume)
             prepare_keras(self.config)
-            self.model = MODELS[name].load()(experiment.model, spec)
+            scaling = {key: self._description[key] for key in ("local_scaling",) if key in self._description}
+            self.model = MODELS[name].load()(experiment.model, spec, **scaling)
             self.model.compile(jit_compile=self.config.jit_compile)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
@@ -119,8 +123,9 @@ class TrainingRun:
             OSError: something cannot be written.
         """
         if self.progress.epoch >= self.config.epochs:
+            self._scale_locally()
             return
-        features = self._features()
+        features = self._features() if self.progress.epoch < self.config.frozen_epochs else None
         if not self.progress.epoch:
             self._start(features)
         self._begin()
@@ -138,7 +143,8 @@ class TrainingRun:
                     "run.stages(): run.model.fit(**stage)', received one without a new epoch."
                 )
             if self.progress.epoch < until:
-                return
+                break
+        self._scale_locally()
 
     def close(self) -> None:
         """Lets go of the folder."""
@@ -161,9 +167,9 @@ class TrainingRun:
         )
 
     def _features(self) -> PhotoFeatures | None:
-        """What the frozen backbone makes of the photos, where epochs are left that read it."""
+        """What the frozen backbone makes of the photos, where it is to be kept."""
         config = self.config
-        if not config.views or self.progress.epoch >= config.frozen_epochs:
+        if not config.views:
             return None
         assert isinstance(config.augmentation, Augmentation)  # as _check has seen
         return photo_features(
@@ -192,6 +198,24 @@ class TrainingRun:
             **options,
             **({} if features is None else {"features": features}),
         )
+
+    def _scale_locally(self) -> None:
+        """Fills the banks of local scaling of both checkpoints, the last one's last: it tells that all is done."""
+        if not self.model.scaling or self.progress.scaled:
+            return
+        features = self._features() if self.config.frozen_epochs >= self.config.epochs else None
+        options = {} if features is None else {"features": features}
+        encoders = embedding_networks(self.model) if options else self.model.encoders
+        _, rows = self.model.local_scaling
+        batches = self._batches("train", training=False, **options).take(-(-rows // self.config.batch_size))
+        for name in ("best", "last"):
+            path = self.folder / "checkpoints" / f"{name}.weights.h5"
+            progress = load_checkpoint(self.model, path)
+            found = embedding.embed_dataset(types.SimpleNamespace(encoders=encoders), batches).arrays
+            fill_banks(self.model, {side: array[:rows] for side, array in found.items()})
+            progress.scaled = True
+            save_checkpoint(self.model, path, progress)
+        self.progress.scaled = True
 
     def _begin(self) -> None:
         """Writes what a run says of itself; removes what is no longer true."""
@@ -287,10 +311,12 @@ def _check(config: TrainingConfig, dataset: PreparedDataset) -> None:
 
 def _description(name: str, variant: str, experiment: Any, spec: Any, dataset: PreparedDataset) -> dict[str, Any]:
     """What config.json says."""
+    neighbours, bank = experiment.training.local_scaling, min(experiment.training.bank, dataset.size("train"))
     return {
         "kfood": kfood.__version__,
         "model": name,
         "variant": variant,
+        **({"local_scaling": [neighbours, bank]} if neighbours else {}),
         "config": dataclasses.asdict(experiment.model),
         "spec": dataclasses.asdict(spec),
         "training": dataclasses.asdict(experiment.training),
