@@ -74,7 +74,7 @@ def export_bundle(
 
     Args:
         model: has ``name``, ``spec``, ``distance``, ``embedding_size``, ``encoders`` and ``decoders``; of a model of
-            kfood, :attr:`kfood.models.base.RetrievalModel.searched`.
+            kfood, :meth:`kfood.models.base.RetrievalModel.searched`.
         run: its run folder: ``vocabulary/`` is copied, ``config.json`` names the dataset, and the results of
             ``report.json`` go to the card where there is one.
         out: the folder to make.
@@ -94,7 +94,7 @@ def export_bundle(
             (:class:`kfood.export.parity.ParityError`). Nothing is left at ``out``.
         ModuleNotFoundError: ``data`` is given, and the extra ``serving`` is not installed.
     """
-    run, out, model = pathlib.Path(run), pathlib.Path(out), getattr(model, "searched", model)
+    run, out, model = pathlib.Path(run), pathlib.Path(out), getattr(model, "searched", lambda: model)()
     _check_model(model)
     if data is not None:
         serving.check_installed()

@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, the folder of real data where there is one, a tiny batch."""
 
+import json
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -109,3 +110,23 @@ def tiny_run(kitchen, tmp_path_factory) -> pathlib.Path:
     arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "2", *arguments]) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A small model without training, exported: (model, bundle folder, what export_bundle returned)."""
+    from export_model import make_model, make_run
+
+    from kfood.export.bundle import export_bundle
+
+    folder = tmp_path_factory.mktemp("export")
+    model = make_model()
+    run = make_run(folder / "run")
+    report = {
+        "model": {"weights": "best"},
+        "data": {"name": "kitchen", "split": "test"},
+        "protocol": {"gallery": 200},
+        "directions": {"image_to_recipe": {"MedR": {"mean": 3.5, "std": 0.5}, "R@1": {"mean": 0.25, "std": 0.125}}},
+    }
+    (run / "report.json").write_text(json.dumps(report))
+    return model, folder / "bundle", export_bundle(model, run, folder / "bundle")

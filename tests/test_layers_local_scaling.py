@@ -97,13 +97,13 @@ def test_banks_are_the_other_sides_training_pairs(kitchen, tmp_path, views, monk
         plain = embed_dataset(model, batches).arrays
         for side, other in (("image", "recipe"), ("recipe", "image")):
             np.testing.assert_allclose(model.scaling[side].bank, plain[other][:40], atol=2e-3 if views else 1e-5)
-    assert (model.distance, model.searched.distance) == ("cosine", "dot")
-    assert (model.embedding_size, model.searched.embedding_size) == (16, 18)
+    assert (model.distance, model.searched().distance) == ("cosine", "dot")
+    assert (model.embedding_size, model.searched().embedding_size) == (16, 18)
 
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     batches = pipeline.batches(data, "test", model.spec, 16, training=False)
-    scaled, reloaded = (embed_dataset(one.searched, batches).arrays for one in (model, again))
+    scaled, reloaded = (embed_dataset(one.searched(), batches).arrays for one in (model, again))
     plain = embed_dataset(model, batches).arrays
     banks = [np.asarray(model.scaling[side].bank) for side in ("recipe", "image")]  # of images, of recipes
     expected = csls(plain["image"], plain["recipe"], *banks, 3)
@@ -124,7 +124,7 @@ def test_exported_encoders_and_decoders_are_the_searched_models(tiny_spec, tiny_
     model = R2GAN(chosen_experiment.model, tiny_spec, local_scaling=(2, 8))
     plain = {side: np.asarray(rows) for side, rows in model(tiny_batch).items()}
     fill_banks(model, plain)
-    endpoints = saved_model.tensor_endpoints(model.searched)
+    endpoints = saved_model.tensor_endpoints(model.searched())
     for side, rows in plain.items():
         endpoint = endpoints[f"encode_{side}"]
         session = onnxruntime.InferenceSession(onnx.convert(endpoint), providers=["CPUExecutionProvider"])
@@ -132,7 +132,7 @@ def test_exported_encoders_and_decoders_are_the_searched_models(tiny_spec, tiny_
         (found,) = session.run(None, inputs)
         np.testing.assert_allclose(found[:, :16], rows, atol=1e-5)
         np.testing.assert_allclose(found, model.scaling[side](rows), atol=1e-5)
-        made = model.searched.decoders["picture"].network(found)
+        made = model.searched().decoders["picture"].network(found)
         np.testing.assert_allclose(made, model.decoders["picture"].network(rows), atol=1e-4)
 
 

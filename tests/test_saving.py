@@ -26,7 +26,14 @@ def test_every_registered_class_is_named():
     assert {module: set(names) for module, names in SERIALIZABLE.items()} == found
 
 
-@pytest.mark.parametrize("order", ["import kfood, keras", "import keras, kfood", "import kfood; import keras"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import kfood, keras",
+        pytest.param("import keras, kfood", marks=pytest.mark.slow),
+        pytest.param("import kfood; import keras", marks=pytest.mark.slow),
+    ],
+)
 def test_a_saved_model_loads_after_import_kfood_alone(tmp_path, tiny_spec, tiny_batch, order):
     config = {
         "image_encoder": {"backbone": "small", "weights": "", "widths": [4, 8]},

@@ -57,11 +57,17 @@ def run(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def index(run, data, tmp_path_factory):
+def exported(run, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("use")
-    assert main(["export", str(run), "--out", str(folder / "bundle")]) == 0
-    assert main(["index", str(folder / "bundle"), "--data", str(data), "--out", str(folder / "index")]) == 0
-    return folder / "index"
+    assert main(["export", str(run), "--out", str(folder / "bundle"), "--data", str(data)]) == 0
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def index(exported, data):
+    folder = exported.parent / "index"
+    assert main(["index", str(exported), "--data", str(data), "--out", str(folder)]) == 0
+    return folder
 
 
 def test_prepared_folder(data):
@@ -171,6 +177,7 @@ def scene(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_card_of_a_scene_shows_its_corners(scene):
     spec = Bundle.open(scene / "bundle").spec
     corners = [round(value, 3) for value in scene_of(spec)]
@@ -178,6 +185,7 @@ def test_the_card_of_a_scene_shows_its_corners(scene):
     assert f"location=[{corners}]" in (scene / "bundle" / "card.md").read_text()
 
 
+@pytest.mark.slow
 def test_pictures_of_the_scene_share_their_corners(scene, data):
     dataset, windows = (open_dataset(path, "trajectories") for path in (scene / "data", data))
     assert dataset.name == f"{windows.name}-scene"
@@ -205,6 +213,7 @@ def test_pictures_of_the_scene_share_their_corners(scene, data):
             assert (middle < points[row].max(axis=0) + 1.5).all()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_scene_reads_no_windows(scene, data, run, tmp_path, capsys):
     """Each data set with the model of its own kind of pictures, or a sentence."""
     assert main(["evaluate", str(scene / "run"), "--data", str(scene / "data"), "--out", str(tmp_path / "own")]) == 0
@@ -217,6 +226,7 @@ def test_a_model_of_the_scene_reads_no_windows(scene, data, run, tmp_path, capsy
     assert "expected frame 'scene', which the model reads, received 'window'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_search_by_a_picture_of_the_scene_needs_no_corners(scene, tmp_path, capsys):
     example = next(iter(open_dataset(scene / "data", "trajectories").trajectories("test")))
     picture = tmp_path / "map.png"
@@ -282,9 +292,8 @@ def test_nothing_usable_is_said(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path, monkeypatch):
-    assert main(["export", str(run), "--out", str(tmp_path / "bundle"), "--data", str(data)]) == 0
-    bundle = Bundle.open(tmp_path / "bundle")
+def test_an_export_measures_retrieval_of_trajectories(exported, data, tmp_path, monkeypatch):
+    bundle = Bundle.open(exported)
     measured = bundle.manifest["measured"]["encoders"]
     assert set(measured) == {"image", "trajectory"}
     pixels = measured["image"]["pixels"]
@@ -294,11 +303,11 @@ def test_an_export_measures_retrieval_of_trajectories(run, data, tmp_path, monke
         assert set(figures["float32"]["recall"]) == {"image_to_trajectory", "trajectory_to_image"}
         assert figures["int8"]["top1_agreement"] > 0.5
         assert figures["float16"]["top1_agreement"] > 0.9
-    card = (tmp_path / "bundle" / "card.md").read_text()
+    card = (exported / "card.md").read_text()
     snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
     assert len(snippets) == 4
     (tmp_path / "photo.jpg").write_bytes(next(iter(open_dataset(data, "trajectories").photos("test"))))
-    (tmp_path / "BUNDLE").symlink_to(tmp_path / "bundle")
+    (tmp_path / "BUNDLE").symlink_to(exported)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a snippet adds the bundle to it
     inputs = {

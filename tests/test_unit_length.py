@@ -80,7 +80,7 @@ def test_an_empty_recipe_leaves_the_gradient_its_size(tiny_spec, tiny_batch, nam
 @pytest.mark.parametrize(
     ("name", "compiled"),
     [
-        pytest.param(name, compiled, marks=[] if (name, compiled) == ("mcen", False) else pytest.mark.slow)
+        pytest.param(name, compiled, marks=[] if (name, compiled) == ("two_tower", False) else pytest.mark.slow)
         for name in RECIPE_MODELS
         for compiled in (False, True)
     ],

@@ -195,7 +195,7 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     if recipes:
         check_vocabulary(args.run, args.data, dataset.vocabulary_fingerprint)
-    model: Any = load_run(args.run, weights=args.weights).searched
+    model: Any = load_run(args.run, weights=args.weights).searched()
     thumbnails = thumbnail_accuracy(model, dataset, split=args.split, seed=args.seed) if args.thumbnails else None
 
     start = time.perf_counter()
@@ -244,7 +244,7 @@ def _robustness(args: Evaluate, dataset: Any, content: dict[str, Any], out: path
     from kfood.models import load_run
 
     content["robustness"] = robustness.measure(
-        load_run(args.run, weights=args.weights).searched, dataset, args.split, args.seed
+        load_run(args.run, weights=args.weights).searched(), dataset, args.split, args.seed
     )
     out.mkdir(parents=True, exist_ok=True)
     folders.write_whole({out / "robustness.png": robustness.chart(content["robustness"], dataset.style.thickness)})

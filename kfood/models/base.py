@@ -49,7 +49,7 @@ class RetrievalModel(keras.Model):
     Args:
         config: the paper's frozen dataclass, or the same as a dict.
         spec: shapes of a batch, of ``spec_class``, or the same as a dict.
-        local_scaling: neighbours and rows of the banks of local scaling, by which :attr:`searched` differs from the
+        local_scaling: neighbours and rows of the banks of local scaling, by which :meth:`searched` differs from the
             model as it is trained; (0, 0): none.
     """
 
@@ -76,7 +76,6 @@ class RetrievalModel(keras.Model):
         self.scaling = scaling_layers(self, *self.local_scaling)
         self.built = True
 
-    @property
     def searched(self) -> Any:
         """The model as evaluation, export and search see it: itself, or with local scaling after its encoders."""
         return searched(self) if self.scaling else self
