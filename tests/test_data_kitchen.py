@@ -14,8 +14,9 @@ import PIL
 import pytest
 from PIL import Image, features
 
-from kfood.data import kitchen, kitchen_drawing, kitchen_looks
-from kfood.data.kitchen_drawing import Part, Scene
+from kfood.data import kitchen
+from kfood.data.kitchen import drawing, looks, recipes
+from kfood.data.kitchen.scene import Part, Scene
 
 PAIRS = 300
 
@@ -42,7 +43,7 @@ def pixels(photo):
 def draw(scene, *, layout=1, nuisance=2, grain=3, size=96):
     streams = {"layout": layout, "nuisance": nuisance, "grain": grain}
     generators = {name: np.random.default_rng(seed) for name, seed in streams.items()}
-    return pixels(kitchen_drawing.draw(scene, size, **generators))
+    return pixels(drawing.draw(scene, size, **generators))
 
 
 @functools.cache
@@ -150,7 +151,7 @@ def test_every_ingredient_line_starts_with_an_amount_and_names_its_ingredient(ma
         assert len(record.ingredients) == len(record.ingredient_names) >= 4
         assert len(set(record.ingredient_names)) == len(record.ingredient_names)
         for line, name in zip(record.ingredients, record.ingredient_names, strict=True):
-            ingredient = kitchen.INGREDIENTS[name]
+            ingredient = recipes.INGREDIENTS[name]
             assert ingredient.name in line or ingredient.plural in line, line
             assert re.match(r"(\d+|\d/\d|\d+ \d/\d) [a-zA-Z]", line), line
 
@@ -161,7 +162,7 @@ def test_instructions_name_ingredients_and_have_no_open_placeholder(made):
         text = " ".join(record.instructions)
         assert "{" not in text + record.title
         assert re.search(r"\d+ minutes", text)
-        words = [(kitchen.INGREDIENTS[name].name, kitchen.INGREDIENTS[name].plural) for name in record.ingredient_names]
+        words = [(recipes.INGREDIENTS[name].name, recipes.INGREDIENTS[name].plural) for name in record.ingredient_names]
         assert sum(one in text or many in text for one, many in words) >= 2
 
 
@@ -169,56 +170,55 @@ def test_all_sentences_of_all_dishes_can_be_written():
     seen = set()
     for index in range(1500):
         rng = np.random.default_rng((0, index))
-        recipe = kitchen._compose(rng)
-        kitchen._instructions(rng, recipe)
+        recipe = recipes.compose(rng)
+        recipes.instructions(rng, recipe)
         seen.add((recipe.dish, recipe.cooking))
-    expected = {(kind, cooking) for kind, dish in kitchen._DISHES.items() for cooking, _ in dish.cookings}
+    expected = {(kind, way["cooking"]) for kind, dish in recipes.DISHES.items() for way in dish["cookings"]}
     assert seen == expected
 
 
 def test_the_tables_agree():
-    assert set(kitchen._DISHES) == set(kitchen_drawing.DISHES)
+    assert set(recipes.DISHES) == set(drawing.PICTURES)
     visible = set()
-    for dish in kitchen._DISHES.values():
-        assert set(dish.pantry) <= set(kitchen.INGREDIENTS)
-        assert {cooking for cooking, _ in dish.cookings} <= set(kitchen_drawing.COOKING)
-        for role in dish.roles:
-            assert role.least <= role.most <= len(role.choices)
-            assert set(role.choices) <= set(kitchen.INGREDIENTS)
-            visible.update(role.choices)
+    for dish in recipes.DISHES.values():
+        assert set(dish["pantry"]) <= set(recipes.INGREDIENTS)
+        assert {way["cooking"] for way in dish["cookings"]} <= set(looks.COOKING)
+        for role in dish["roles"].values():
+            least, most = role["count"]
+            assert least <= most <= len(role["choices"])
+            assert set(role["choices"]) <= set(recipes.INGREDIENTS)
+            visible.update(role["choices"])
     assert len(visible) >= 40
     assert {"salt", "sugar", "water", "olive oil"}.isdisjoint(visible)
 
 
-@pytest.mark.parametrize("kind", kitchen_drawing.DISHES)
+@pytest.mark.parametrize("kind", drawing.PICTURES)
 def test_every_choice_of_every_dish_can_be_drawn(kind):
-    dish = kitchen._DISHES[kind]
-    cookings = itertools.cycle(dict(dish.cookings))
-    for turn in range(max(len(role.choices) for role in dish.roles)):
-        names = [(role.name, role.choices[turn % len(role.choices)]) for role in dish.roles]
-        parts = tuple(Part(role, name) for role, name in dict(names).items())
-        recipe = kitchen._Recipe(kind, parts, (), next(cookings), "")
+    dish = recipes.DISHES[kind]
+    cookings = itertools.cycle(way["cooking"] for way in dish["cookings"])
+    choices = {role: allowed["choices"] for role, allowed in dish["roles"].items()}
+    for turn in range(max(map(len, choices.values()))):
+        parts = tuple(Part(role, names[turn % len(names)]) for role, names in choices.items())
+        recipe = recipes.Recipe(kind, parts, (), next(cookings), "")
         assert draw(recipe.scene, size=64).std() > 10
 
 
-@pytest.mark.parametrize("kind", kitchen_drawing.DISHES)
+@pytest.mark.parametrize("kind", drawing.PICTURES)
 def test_the_leading_ingredient_shows_in_the_dish_and_nowhere_else(kind):
     rng = np.random.default_rng(1)
-    scene = kitchen._compose(rng).scene
+    scene = recipes.compose(rng).scene
     while scene.dish != kind:
-        scene = kitchen._compose(rng).scene
+        scene = recipes.compose(rng).scene
     scene = dataclasses.replace(scene, cooking="raw")
     role = "main" if scene.of("main") else "piece"
     lead = scene.of(role)[0]
-    looks = (
-        ("beef", "chicken") if role == "main" else ("blueberry", "banana") if kind != "burger" else ("tomato", "egg")
-    )
+    pair = ("beef", "chicken") if role == "main" else ("blueberry", "banana") if kind != "burger" else ("tomato", "egg")
 
     def with_lead(name):
         parts = [dataclasses.replace(part, name=name, level=3) if part is lead else part for part in scene.parts]
         return draw(dataclasses.replace(scene, parts=tuple(parts)))
 
-    difference = np.abs(with_lead(looks[0]) - with_lead(looks[1])).mean(2)
+    difference = np.abs(with_lead(pair[0]) - with_lead(pair[1])).mean(2)
     middle, corners = difference[24:72, 24:72], difference[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert middle.mean() > 6
     assert corners.max() < 3
@@ -264,7 +264,7 @@ def test_no_two_photos_are_alike(made):
 
 
 def test_every_layer_is_a_polygon_with_a_color():
-    for name, look in kitchen_looks.LOOKS.items():
+    for name, look in looks.LOOKS.items():
         for points, color in look.layers:
             assert points.shape[1] == 2, name
             assert len(points) >= 3, name
