@@ -1,9 +1,11 @@
 import dataclasses
 import functools
 import hashlib
+import inspect
 import io
 import itertools
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -17,6 +19,7 @@ from PIL import Image, features
 from kfood.data import kitchen
 from kfood.data.kitchen import drawing, looks, recipes
 from kfood.data.kitchen.scene import Part, Scene
+from kfood.data.kitchen.shapes import evaluate
 
 PAIRS = 300
 
@@ -261,6 +264,54 @@ def test_no_two_photos_are_alike(made):
     distances = squares[:, None] + squares[None] - 2 * thumbnails @ thumbnails.T
     np.fill_diagonal(distances, np.inf)
     assert np.sqrt(distances.min() / thumbnails.shape[1]) > 4
+
+
+def written_steps(steps):
+    for step in steps:
+        yield from written_steps(step["do"]) if step["step"] == "each" else [step]
+
+
+@pytest.mark.parametrize("kind", drawing.PICTURES)
+def test_every_step_of_every_picture_is_known_with_its_arguments(kind):
+    for step in written_steps(drawing.PICTURES[kind]["steps"]):
+        arguments = {key: value for key, value in step.items() if key != "step"}
+        if step["step"] == "scatter":
+            assert set(arguments.pop("of")) <= set(recipes.DISHES[kind]["roles"])
+        named = {"scatter": "_scatter"}.get(step["step"])
+        function = vars(drawing.steps)[named] if named else drawing._STEPS[step["step"]]
+        inspect.signature(function).bind(*([None] * (2 if named else 1)), **arguments)
+
+
+def test_a_color_is_made_as_it_is_written():
+    colors = {"red": (200, 100, 0), "blue": (0, 100, 200)}
+    # Half way from red to blue is (100, 100, 100), and a quarter of it 25.
+    assert evaluate(["shade", ["mix", "red", "blue", 0.5], 0.25], colors.get) == (25, 25, 25)
+    assert evaluate(["mix", "#0a0b0c", "red", 0.0], colors.get) == (10, 11, 12)
+    assert evaluate(["swap", "red", 1], colors.get, swap=lambda color, by: color[by:] + color[:by]) == (100, 0, 200)
+
+
+@pytest.mark.parametrize(
+    "written", ["green", ["shade", "green", 1.0], ["mix", "#000000", ["shade", "green", 1.0], 0.5]]
+)
+def test_a_color_made_of_a_missing_one_is_missing(written):
+    assert evaluate(written, {}.get) is None
+
+
+def test_a_step_about_a_missing_ingredient_is_left_out():
+    base, spiral = Part("base", "tomato"), Part("sauce", "yogurt")
+    without, with_sauce = (draw(Scene("soup", parts, "raw")) for parts in ((base,), (base, spiral)))
+    assert (np.abs(without - with_sauce).max(2) > 60).mean() > 0.01
+
+
+def test_pieces_lie_around_a_place_as_a_look_writes_it():
+    written = {"shape": "box", "arguments": [0.2, 0.1], "at": [[1, 0]], "around": [4, 0.5], "turn": [0, math.pi / 2]}
+    look = looks._look(radius=0.1, layers=[{**written, "tones": [1.0, -0.25, 2], "color": "#c86428"}])
+    assert [color for _, color in look.layers] == [(200, 100, 40), (150, 75, 30)] * 2
+    middles = [(1.5, 0), (1, 0.5), (0.5, 0), (1, -0.5)]
+    halves = [(0.2, 0.1), (0.1, 0.2)] * 2  # Every other one stands upright.
+    for (points, _), middle, half in zip(look.layers, middles, halves, strict=True):
+        np.testing.assert_allclose(points.mean(0), middle, atol=1e-12)
+        np.testing.assert_allclose(np.abs(points - middle), np.tile(half, (4, 1)), atol=1e-12)
 
 
 def test_every_layer_is_a_polygon_with_a_color():

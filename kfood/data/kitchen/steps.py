@@ -169,37 +169,44 @@ def drips(p: Painter, color: Color, width: float, start: Sequence, end: Sequence
 # Pieces.
 
 
-def scatter(
+def scatter(p: Painter, of: Sequence[str], **options) -> None:
+    """Spreads pieces over a disc, the back ones first; the options are those of :func:`_scatter`."""
+    _scatter(p, p.visible(*of), **options)
+
+
+def garnish(p: Painter, area: float | None = None, **options) -> None:
+    """Spreads the garnishes, which are never cooked, over a disc, as much as there is unless it is said."""
+    for part in p.visible("garnish"):
+        _scatter(p, [part], area=area or 0.1 + 0.06 * part.level, cooking="raw", **options)
+
+
+def _scatter(
     p: Painter,
-    of: Sequence[str],
-    radius: float,
-    z: float = 0.0,
+    parts: list[Part],
     *,
+    radius: float,
     area: float,
-    scale: float = 1.0,
-    mound: float = 0.0,
-    x: float = 0.0,
-    y: float = 0.0,
-    cooking: str | None = None,
+    z=0.0,
+    scale=1.0,
+    mound=0.0,
+    x=0.0,
+    y=0.0,
+    cooking=None,
 ) -> None:
-    """Spreads pieces over a disc, the back ones first.
+    """Spreads parts over a disc.
 
     Args:
         p: what to draw with.
-        of: roles of what to spread; the first part gets the greatest share.
+        parts: the first gets the greatest share.
         radius: of the disc.
-        z: height.
         area: part of the disc that the pieces cover, roughly.
+        z: height.
         scale: size of pieces in their usual size.
         mound: how much higher the middle is than the edge, where the radius is 1.
         x: centre of the disc.
         y: centre of the disc.
         cooking: replaces the scene's.
     """
-    _scatter(p, p.visible(*of), radius, z, area, scale, mound, x, y, cooking)
-
-
-def _scatter(p: Painter, parts: list[Part], radius, z, area, scale, mound, x, y, cooking) -> None:
     radius, x = radius * p.inside, x * p.inside
     names: list[str] = []
     weights = [part.level * (1.5 if k == 0 else 1.0) for k, part in enumerate(parts)]
@@ -212,12 +219,6 @@ def _scatter(p: Painter, parts: list[Part], radius, z, area, scale, mound, x, y,
         px, py = places[k]
         height = z + mound * (1 - px * px - py * py)
         p.piece(names[k], x + px, y + py, height, scale=scale, cooking=cooking)
-
-
-def garnish(p: Painter, radius: float, z: float, x: float = 0.0, area: float | None = None) -> None:
-    """Spreads the garnishes, which are never cooked, over a disc."""
-    for part in p.visible("garnish"):
-        _scatter(p, [part], radius, z, area or 0.1 + 0.06 * part.level, 1.0, 0.0, x, 0.0, "raw")
 
 
 def leaves(p: Painter, radius: float, mound: float, count: Sequence[int]) -> None:
