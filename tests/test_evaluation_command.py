@@ -52,6 +52,7 @@ def run_folder(data, tmp_path, monkeypatch):
         distance="cosine",
         spec=dataset.spec(image_size=24),
     )
+    model.searched = lambda: model
     loaded = []
 
     def load_run(run, weights):
@@ -124,21 +125,50 @@ def test_what_does_not_fit_is_refused_in_one_sentence(run_folder, data, capsys, 
     assert not (folder / "report.json").exists()
 
 
-def test_another_vocabulary_is_refused(run_folder, data, capsys):
+def test_another_vocabulary_is_read_in_the_runs_words(run_folder, data, capsys):
+    """A run that knows every second word, in reverse order, and as many others."""
+    from kfood.data import dataset as datasets
+    from kfood.data.pipeline import recipe_batches
+
     folder, loaded = run_folder
+    own = datasets.open_dataset(data)
+    kept = {}
+    for name in ("words", "ingredients"):
+        listed = getattr(own, name)
+        kept[name] = [word if place % 2 else f"{word}else" for place, word in enumerate(listed)][::-1]
+    datasets.write_vocabulary(folder, **kept, classes=own.classes)
     config = json.loads((folder / "config.json").read_text())
-    other = config | {"data": config["data"] | {"vocabulary": "0" * 64}}
-    (folder / "config.json").write_text(json.dumps(other))
-    assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
-    assert "expected a dataset with the vocabulary that" in capsys.readouterr().err
-    assert not loaded
+    fingerprint = datasets.vocabulary_fingerprint(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"data": config["data"] | {"vocabulary": fingerprint}}))
+    assert main.main(["evaluate", str(folder), "--data", str(data)]) == 0
+    assert "recipes are read in the run's words" in capsys.readouterr().out
+    assert loaded
+
+    other = own.read_with(folder)
+    assert other.vocabulary_fingerprint == fingerprint
+    batches = [
+        next(iter(recipe_batches(one, "test", one.spec(image_size=24), 20, training=False))) for one in (own, other)
+    ]
+    for feature, vocabulary in (
+        (schema.INGREDIENTS, "words"),
+        (schema.INSTRUCTIONS, "words"),
+        (schema.INGREDIENT_IDS, "ingredients"),
+    ):
+        places = {word: place + schema.FIRST_TOKEN_ID for place, word in enumerate(kept[vocabulary])}
+        expected = {
+            place + schema.FIRST_TOKEN_ID: places.get(word, schema.UNKNOWN_ID)
+            for place, word in enumerate(getattr(own, vocabulary))
+        }
+        before, after = (batch[feature].numpy() for batch in batches)
+        assert (after == schema.UNKNOWN_ID).any()
+        assert (after > schema.UNKNOWN_ID).any()
+        np.testing.assert_array_equal(after, np.vectorize(lambda token, own=expected: own.get(token, token))(before))
     (folder / "config.json").unlink()
     assert main.main(["evaluate", str(folder), "--data", str(data)]) == 2
     assert "Expected a run folder with config.json" in capsys.readouterr().err
 
 
 def test_a_dataset_that_was_not_trained_on_gets_a_report_of_its_own(run_folder, data):
-    """Of the same vocabulary: otherwise it is refused."""
     from kfood.data.dataset import open_dataset
 
     folder, _ = run_folder

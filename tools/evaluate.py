@@ -5,6 +5,7 @@ Examples:
     kfood evaluate RUN --data DATA --split test --gallery 1000 --subsets 10
     kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
     kfood evaluate R2GAN --data KITCHEN --thumbnails
+    kfood evaluate RUN --data OTHER_RECIPES
     kfood evaluate PHOTOS --data LABELLED
     kfood evaluate PHOTOS --data OTHER_LABELLED
     kfood evaluate PHOTOS --data LABELLED --as-released
@@ -37,7 +38,7 @@ class Evaluate:
     run: tyro.conf.Positional[pathlib.Path]
     """Run folder, made by `kfood train`."""
     data: pathlib.Path
-    """Prepared dataset: of recipes, with the vocabulary that the run was trained with; of labelled photos, any."""
+    """Prepared dataset, of any recipes or photos; recipes are read in the words that the run was trained with."""
     split: str = "test"
     """Which of its splits."""
     gallery: int | None = None
@@ -84,7 +85,7 @@ def run(args: Evaluate) -> dict[str, Any]:
         The content of report.json.
 
     Raises:
-        ValueError: the dataset has another vocabulary than the run, or the protocol does not fit the split.
+        ValueError: the dataset is of another kind than the run's, or the protocol does not fit the split.
         OSError: something cannot be read or written.
     """
     import rich
@@ -181,7 +182,7 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     from kfood.evaluation import report
     from kfood.evaluation.protocols import evaluate, scalability
     from kfood.evaluation.thumbnails import thumbnail_accuracy
-    from kfood.models import load_run
+    from kfood.models import load_run, run_config
 
     pairs = dataset.size(args.split)
     recipes = dataset.kind == "recipes"
@@ -193,8 +194,9 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
         raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
     protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
-    if recipes:
-        check_vocabulary(args.run, args.data, dataset.vocabulary_fingerprint)
+    if recipes and dataset.vocabulary_fingerprint != run_config(args.run)["data"]["vocabulary"]:
+        dataset = dataset.read_with(args.run)
+        print(f"{args.data} has another vocabulary than {args.run}: its recipes are read in the run's words.")
     model: Any = load_run(args.run, weights=args.weights).searched()
     thumbnails = thumbnail_accuracy(model, dataset, split=args.split, seed=args.seed) if args.thumbnails else None
 
@@ -302,23 +304,6 @@ def protocol_for(args: Evaluate, pairs: int, default: int = DEFAULT_GALLERY) -> 
     whole = gallery is None or gallery == pairs  # all random galleries of this size are one and the same
     subsets = args.subsets if args.subsets is not None else (1 if whole else DEFAULT_SUBSETS)
     return Protocol(None if whole and subsets == 1 else gallery, subsets, args.seed, args.rank_origin, args.sampling)
-
-
-def check_vocabulary(run: pathlib.Path, data: pathlib.Path, fingerprint: str) -> None:
-    """Refuses a dataset whose vocabularies are not those that the run was trained with.
-
-    Raises:
-        ValueError: they differ; the message names both.
-        FileNotFoundError: no run there.
-    """
-    from kfood.models import run_config
-
-    trained = run_config(run)["data"]["vocabulary"]
-    if trained != fingerprint:
-        raise ValueError(
-            f"--data: expected a dataset with the vocabulary that {run} was trained with ({trained[:12]}…), received "
-            f"{data} with another one ({fingerprint[:12]}…): its ids would mean other words."
-        )
 
 
 def _table(evaluation: "Evaluation") -> Any:

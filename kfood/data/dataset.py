@@ -274,6 +274,13 @@ class RecipeDataset(PreparedDataset):
             classes=len(self.classes),
         )
 
+    def read_with(self, folder: str | pathlib.Path) -> "RecipeDataset":
+        """The same recipes in the words of ``FOLDER/vocabulary``, another dataset's or a run's; others are unknown."""
+        own = {name: read_vocabulary(folder, name) for name in ("words", "ingredients")}
+        return dataclasses.replace(
+            self, **own, vocabulary_fingerprint=vocabulary_fingerprint(folder, self.vocabularies)
+        )
+
     def texts(self, split: str) -> Iterator[dict[str, Any]]:
         """The texts of a split in disk order, as Python values.
 
