@@ -10,6 +10,7 @@ Examples:
     kfood bench export --model --bundle BUNDLE …
     kfood bench step --model acme --preset published --batch-size 8
     kfood bench step --model acme mcen mcen:vanilla --batch-size 32
+    kfood bench engines --folder SCRATCH
 """
 
 import contextlib
@@ -21,6 +22,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import tyro
+
+from kfood.tools.bench_engines import Engines, measure_engines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +150,14 @@ def main(arguments: list[str]) -> None:
     """Parses and measures."""
     run(
         tyro.extras.subcommand_cli_from_dict(
-            {"evaluation": Evaluation, "export": Export, "losses": Losses, "retrieval": Retrieval, "step": Step},
+            {
+                "engines": Engines,
+                "evaluation": Evaluation,
+                "export": Export,
+                "losses": Losses,
+                "retrieval": Retrieval,
+                "step": Step,
+            },
             args=arguments,
             prog="kfood bench",
             description=__doc__,
@@ -155,7 +165,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def run(args: Evaluation | Export | Losses | Retrieval | Step) -> dict[str, float]:
+def run(args: Engines | Evaluation | Export | Losses | Retrieval | Step) -> dict[str, float]:
     """Measures and prints.
 
     Args:
@@ -164,7 +174,9 @@ def run(args: Evaluation | Export | Losses | Retrieval | Step) -> dict[str, floa
     Returns:
         The figures printed: times in seconds, ratios, and memory in GB.
     """
-    if isinstance(args, Losses):
+    if isinstance(args, Engines):
+        figures, digits = measure_engines(args), 3
+    elif isinstance(args, Losses):
         figures, digits = measure_losses(args), 4
     elif isinstance(args, Export):
         figures, digits = measure_export(args), 3
