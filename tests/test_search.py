@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kfood import search
-from kfood.search import building, candidates, exact, fingerprints
+from kfood.search import building, exact, fingerprints
 
 DIM = 4
 
@@ -106,92 +106,6 @@ def test_candidates_limit_the_answer():
     assert found[0].tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
-@pytest.mark.parametrize("method", ["hnsw", "int8"])
-def test_candidates_hold_nearly_all(rng, tmp_path, distance, method):
-    if method == "hnsw":
-        pytest.importorskip("faiss")
-    encoder = Encoder(distance=distance)
-    description = build(tmp_path / "index", rng.uniform(size=(400, 3)), encoder, approximate=method)
-    assert min(description["approximate"]["recall"].values()) >= 0.95
-    index = search.Index.open(tmp_path / "index")
-    found = 0
-    for query in rng.uniform(size=(20, DIM)).astype(np.float32):
-        results = index.search(query, "photos", 5)
-        expected = brute_force(query, index.embeddings("photos"), distance)
-        for result in results:
-            assert result.distance == pytest.approx(expected[int(result.id[2:])], abs=1e-9)
-        found += sum(result.distance <= np.sort(expected)[4] + 1e-12 for result in results)
-    assert found >= 95
-
-
-@pytest.mark.parametrize("method", ["int8", "binary"])
-def test_codes_pick_what_lies_near(rng, tmp_path, method, monkeypatch):
-    """A hundred candidates of four thousand, in several blocks: a wrong code or row finds a fortieth."""
-    engine = candidates.ENGINES[method]
-    monkeypatch.setattr(engine, "CANDIDATES", (1, 100))
-    monkeypatch.setattr(exact, "BLOCK", 512)
-    # Of few dimensions in many, or all would be about equally far.
-    gallery = (rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 61)) * np.linspace(0.2, 2, 61) + 3).astype(np.float32)
-    np.save(tmp_path / "photos.npy", gallery)
-    engine.write(tmp_path, "photos", gallery, "euclidean")
-    codes = np.load(tmp_path / "photos.codes.npy")
-    assert (codes.dtype, codes.shape) == {"int8": (np.int8, (4000, 61)), "binary": (np.uint8, (4000, 8))}[method]
-    queries = gallery[[7, 3999]] + rng.normal(size=(2, 61)).astype(np.float32) * 0.01
-    for query, picked in zip(queries, engine.picker(tmp_path, "photos", "euclidean")(queries, 5), strict=True):
-        assert len(np.unique(picked)) == 100
-        nearest = np.argsort(np.linalg.norm(gallery - query, axis=1))[:10]
-        assert nearest[0] in picked
-        assert np.isin(nearest, picked).mean() > {"int8": 0.95, "binary": 0.6}[method]
-
-
-@pytest.mark.parametrize("method", ["hnsw", "int8", "binary"])
-def test_an_index_opens_what_it_picks_with_once_a_side(rng, tmp_path, monkeypatch, method):
-    if method == "hnsw":
-        pytest.importorskip("faiss")
-    # Binary codes of 4 dimensions are 16: enough candidates, or nothing would be near.
-    monkeypatch.setattr(candidates.ENGINES["binary"], "CANDIDATES", (20, 300))
-    build(tmp_path / "index", rng.uniform(size=(400, 3)), Encoder(), approximate=method)
-    opened, engine = [], candidates.ENGINES[method]
-    picker = engine.picker
-    monkeypatch.setattr(engine, "picker", lambda path, side, *rest: opened.append(side) or picker(path, side, *rest))
-    index = search.Index.open(tmp_path / "index")
-    gallery = index.embeddings("photos")
-    for query in gallery[::50]:
-        found = [result.distance for result in index.search(query, "photos", 3)]
-        assert found == pytest.approx(np.sort(brute_force(query, gallery, "euclidean"))[:3].tolist(), abs=0.05)
-        assert found[0] == pytest.approx(0, abs=1e-9)
-    index.search(gallery[0], "recipes", 3)
-    assert opened == ["photos", "recipes"]
-
-
-@pytest.mark.parametrize("distance", ["euclidean", "cosine", "dot"])
-@pytest.mark.parametrize("method", [None, "hnsw", "int8"])
-@pytest.mark.parametrize("few", [True, False])
-def test_some_may_be_found(rng, tmp_path, monkeypatch, method, distance, few):
-    """The nearest of those that may be found, not what is left of the nearest; few of them are compared one by one."""
-    if method == "hnsw":
-        pytest.importorskip("faiss")
-    monkeypatch.setattr("kfood.search.index.BLOCK", 100 if few else 0)
-    build(tmp_path / "index", rng.uniform(size=(400, 3)), Encoder(distance=distance), approximate=method)
-    index = search.Index.open(tmp_path / "index")
-    gallery = index.embeddings("photos")
-    among, hits = rng.uniform(size=400) < 0.2, []
-    for query in gallery[::50]:
-        expected = brute_force(query, gallery, distance)
-        among[np.argsort(expected)[:20]] = False
-        allowed = np.sort(expected[among])
-        found = index.search(query, "photos", 5, among=among)
-        assert [result.distance for result in found] == pytest.approx([expected[result.row] for result in found])
-        assert all(among[result.row] for result in found)
-        hits.append(sum(result.distance <= allowed[4] + 1e-9 for result in found))
-    if few or (method, distance) != ("hnsw", "dot"):  # FAISS's graph by dot product does not reach every row
-        assert sum(hits) >= (0.9 if method and not few else 1) * 5 * len(hits)
-    every = index.search(gallery[0], "photos", 1000, among=among)
-    assert sorted(result.row for result in every) == np.flatnonzero(among).tolist()
-    assert index.search(gallery[0], "photos", 5, among=np.zeros(400, bool)) == []
-
-
 def test_an_open_index_outlives_its_replacement(tmp_path):
     build(tmp_path / "index")
     index = search.Index.open(tmp_path / "index")
@@ -224,14 +138,9 @@ def test_recipes_as_people_paste_them(text, expected):
     assert (found.title, found.ingredients, found.instructions) == expected
 
 
-def test_unknown_ways_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="approximate: expected one of hnsw, int8, binary, received 'pq'"):
-        build(tmp_path / "index", approximate="pq")
-
-
 def test_index_holds_what_search_shows(tmp_path):
     description = build(tmp_path / "index")
-    assert (description["items"], description["approximate"]) == (5, None)
+    assert (description["items"], description["engine"]["name"]) == (5, "exact")
     index = search.Index.open(tmp_path / "index")
     assert len(index) == 5
     results = index.search(np.array([0.9, 0, 0, 1], np.float32), "recipes", 2)
@@ -327,26 +236,29 @@ def test_damaged_indexes_are_refused(tmp_path):
         ):
             search.Index.open(path)
         (path / name).write_bytes(content)
-    photos = (path / "photos.npy").read_bytes()
-    (path / "photos.npy").write_bytes((path / "recipes.npy").read_bytes())
-    with pytest.raises(ValueError, match=r"photos\.npy: expected sha256"):
+    photos = (path / "1/photos.f32").read_bytes()
+    (path / "1/photos.f32").write_bytes((path / "1/recipes.f32").read_bytes())
+    with pytest.raises(ValueError, match=r"photos\.f32: expected sha256"):
         search.Index.open(path)
-    (path / "photos.npy").write_bytes(photos)
+    (path / "1/photos.f32").write_bytes(photos)
     description = json.loads((path / "index.json").read_text())
     for key, value, message in (
-        ("items", 4, r"photos\.npy: expected shape \[4, 4\], received \[5, 4\]"),
-        ("format", 2, "expected an index of format 3, received format 2; run `kfood index` again"),
+        ("items", 4, "expected 5 items, received 4"),
+        ("rows", 4, r"photos\.f32: expected float32 \[4, 4\], received 80 bytes"),
+        ("deleted", 1, "expected the description of an index"),
+        ("format", 3, "expected an index of format 4, received format 3; run `kfood index` again"),
         ("files", {}, "expected the description of an index"),
         ("files", 7, "expected the description of an index"),
-        ("approximate", {"method": "int8"}, "expected the description of an index"),
+        ("engine", description["engine"] | {"name": "int8"}, "expected the description of an index"),
+        ("engine", description["engine"] | {"name": "pq"}, "expected the description of an index"),
     ):
         (path / "index.json").write_text(json.dumps(description | {key: value}))
         with pytest.raises(ValueError, match=message):
             search.Index.open(path)
     (path / "index.json").write_text(json.dumps(description))
     assert len(search.Index.open(path)) == 5
-    (path / "photos.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"expected the file photos\.npy"):
+    (path / "1/photos.f32").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected the file 1/photos\.f32"):
         search.Index.open(path)
     for content in ("{", "[]", "7", "[" * 100_000):
         (path / "index.json").write_text(content)
@@ -466,6 +378,9 @@ def test_command_text_and_recipe_find_photos(command, tmp_path, capsys):
     bundle.known = 2
     run(recipe=recipe)
     assert f"{recipe}: the model knows 2 of the 3 words that it reads." in capsys.readouterr().out
+    assert len(run(text="green", top=9, with_=("leek", "salt"), without=("nuts",))) == 5
+    with pytest.raises(ValueError, match="--with, --without: expected ingredients that leave something to find"):
+        run(text="green", without=("leeks",))
     run(text="a")
     assert "--text: the model knows 2 of the 3 words that it reads." in capsys.readouterr().out
 
@@ -606,8 +521,11 @@ def test_index_command(dataset, tmp_path, monkeypatch, capsys):
 
     bundle = FakeBundle()
     bundle.spec["ingredient_unit"] = "word"
-    ones = np.ones(3, np.int64)
-    bundle.read_recipes = lambda recipes: (np.ones((len(recipes), DIM), np.float32), ones, ones)
+
+    def read_recipes(recipes):
+        return np.ones((len(recipes), DIM), np.float32), *([np.ones(len(recipes), np.int64)] * 2)
+
+    bundle.read_recipes = read_recipes
     monkeypatch.setattr(runtime.Bundle, "open", lambda path, threads, precision: bundle)
     tool.main(
         [str(tmp_path / "bundle"), "--data", str(dataset.path), "--out", str(tmp_path / "index"), "--split", "all"]
@@ -616,6 +534,23 @@ def test_index_command(dataset, tmp_path, monkeypatch, capsys):
     index = search.Index.open(tmp_path / "index")
     assert index.description["dataset"]["splits"] == ["train", "val", "test"]
     assert [result.id for result in index.search(np.ones(DIM), "recipes")] == ["train", "val", "test"]
+
+    out = ["--out", str(tmp_path / "index")]
+    tool.main([*out, "--delete", "val", "train"])
+    assert "index: 2 deleted, 1 left." in capsys.readouterr().out
+    tool.main([str(tmp_path / "bundle"), "--data", str(dataset.path), *out, "--split", "all", "--add"])
+    assert "index: 2 recipes with photos added, 1 replaced, 3 in all." in capsys.readouterr().out
+    assert sorted(search.Index.open(tmp_path / "index").rows) == ["test", "train", "val"]
+    options = [str(tmp_path / "bundle"), "--data", str(dataset.path), *out]
+    tool.main([*options, "--overwrite", "--engine", "int8"])
+    assert "int8: of the exact nearest 10 it finds: photos 100.0%, recipes 100.0%." in capsys.readouterr().out
+    for arguments, message in (
+        ({"delete": ("test",), "data": tmp_path}, "--delete: expected only --out INDEX with it"),
+        ({}, "expected BUNDLE and --data DATA, or --delete ID"),
+        ({"bundle": tmp_path, "data": tmp_path, "add": True, "engine": "int8"}, "--add: expected no --overwrite, --en"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tool.Index(out=tmp_path / "index", **arguments)
 
 
 class Generator(FakeBundle):

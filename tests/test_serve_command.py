@@ -25,10 +25,11 @@ WITHOUT = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = sys.mo
 COMMAND = WITHOUT + "from kfood.tools.main import main; sys.exit(main(['serve', *sys.argv[1:]]))"
 
 
-def write_index(folder, bundle, count, overwrite=False):
+def soups(count):
+    """So many items, that say so."""
     rng = np.random.default_rng(count)
     photos = rng.integers(0, 255, (count, 2, 2, 3), np.uint8).repeat(20, 1).repeat(20, 2)
-    items = [
+    return [
         search.Item(
             id=f"{count}-{row}",
             title=f"soup of {count}",
@@ -39,8 +40,11 @@ def write_index(folder, bundle, count, overwrite=False):
         )
         for row, photo in enumerate(photos)
     ]
+
+
+def write_index(folder, bundle, count, overwrite=False):
     dataset = {"name": "soups", "fingerprint": "ab"}
-    search.build_index(folder, bundle, items, dataset=dataset, splits=["test"], overwrite=overwrite)
+    search.build_index(folder, bundle, soups(count), dataset=dataset, splits=["test"], overwrite=overwrite)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +102,14 @@ def test_answers_are_those_of_the_command(start, bundle, tmp_path):
     assert answer.status_code == 200, answer.text
 
 
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_nothing_is_lost_by_a_kill(start, tmp_path):
     process, client = start()
     before = client.post("/search", json={"text": "leek soup"}).json()
-    files = {path: path.read_bytes() for path in (tmp_path / "index").iterdir()}
+    files = _contents(tmp_path / "index")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         running = [pool.submit(client.post, "/search", json={"text": "leek soup"}) for _ in range(40)]
         process.kill()
@@ -109,7 +117,7 @@ def test_nothing_is_lost_by_a_kill(start, tmp_path):
     process.wait()
     _, client = start()
     assert client.post("/search", json={"text": "leek soup"}).json() == before
-    assert {path: path.read_bytes() for path in (tmp_path / "index").iterdir()} == files
+    assert _contents(tmp_path / "index") == files
 
 
 def test_an_index_is_replaced_under_load(start, bundle, tmp_path):
@@ -145,6 +153,48 @@ def test_an_index_is_replaced_under_load(start, bundle, tmp_path):
     assert {6, 9, 5, 7} <= set(seen)
     assert client.get("/health").json()["reload_problem"] == ""
     assert 'kfood_reloads_total{result="taken"} 3.0' in client.get("/metrics").text
+    assert process.poll() is None
+
+
+def test_an_index_is_changed_under_load(start, bundle, tmp_path, monkeypatch):
+    """Items are added, replaced and deleted, until those left are written anew; no request fails or sees half of it."""
+    monkeypatch.setattr(search.updating, "WORTH", 0)
+    process, client = start("--reload-seconds", "0.05")
+    seen, ended = [], time.monotonic() + 40
+    done = False
+
+    def ask():
+        while not done and time.monotonic() < ended:
+            answer = client.post("/search", files={"photo": PHOTO}, data={"k": "3"})
+            assert answer.status_code == 200, answer.text
+            seen.append(answer.json()["items"])
+
+    def wait_for(count):
+        while seen[-1] != count:
+            assert time.monotonic() < ended, client.get("/health").text
+            time.sleep(0.02)
+
+    dataset = {"name": "soups", "fingerprint": "cd"}
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        workers = [pool.submit(ask) for _ in range(3)]
+        while not seen:
+            time.sleep(0.01)
+        change = search.add_items(tmp_path / "index", bundle, soups(8), dataset=dataset, splits=["test"])
+        assert (change.added, change.replaced, change.items) == (8, 0, 14)
+        wait_for(14)
+        found = client.post("/search", json={"text": "leek soup", "k": 14}).json()["results"]
+        assert {each["id"].split("-")[0] for each in found} == {"6", "8"}
+        change = search.add_items(tmp_path / "index", bundle, soups(8), dataset=dataset, splits=["test"])
+        assert (change.added, change.replaced, change.items) == (0, 8, 14)
+        search.delete_items(tmp_path / "index", [each["id"] for each in found if each["id"].startswith("6")][:5])
+        wait_for(9)
+        assert search.Index.open(tmp_path / "index").description["generation"] == 2
+        gone = client.get(f"/items/{found[0]['id']}").status_code
+        assert gone == (404 if found[0]["id"].startswith("6") else 200)
+        done = True
+    for worker in workers:
+        worker.result()
+    assert client.get("/health").json()["reload_problem"] == ""
     assert process.poll() is None
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import serve_kitchen as colours
 
-from kfood.serve import batching, ingredients
+from kfood.search import ingredients
+from kfood.serve import batching
 from kfood.serve.gallery import Shelf
 from kfood.serve.limits import RefusedError
 
@@ -193,8 +194,8 @@ def test_an_index_takes_anothers_place(tmp_path):
 def test_a_damaged_index_is_not_taken(tmp_path):
     shelf = opened(tmp_path)
     colours.build(tmp_path / "other", ["blue"])
-    content = (tmp_path / "other" / "items.jsonl").read_bytes()
-    (tmp_path / "other" / "items.jsonl").write_bytes(content[:-5])
+    content = (tmp_path / "other" / "1" / "items.jsonl").read_bytes()
+    (tmp_path / "other" / "1" / "items.jsonl").write_bytes(content[:-5])
     shutil.rmtree(tmp_path / "index")
     assert not shelf.changed()  # it is just being replaced
     (tmp_path / "other").rename(tmp_path / "index")
@@ -225,8 +226,8 @@ def test_an_index_of_another_bundle_brings_it(tmp_path):
 def test_trajectories_are_refused(tmp_path):
     colours.build(tmp_path / "index")
     path = tmp_path / "index" / "index.json"
-    shutil.copy(tmp_path / "index" / "photos.npy", tmp_path / "index" / "trajectories.npy")
-    text = path.read_text().replace('"recipes.npy"', '"trajectories.npy"').replace('"recipes"', '"trajectories"')
+    shutil.copy(tmp_path / "index" / "1" / "photos.f32", tmp_path / "index" / "1" / "trajectories.f32")
+    text = path.read_text().replace('"1/recipes.f32"', '"1/trajectories.f32"').replace('"recipes"', '"trajectories"')
     path.write_text(text)
     with pytest.raises(ValueError, match="expected an index of recipes or photos, received one of trajectories"):
         Shelf(tmp_path / "index", lambda precision: colours.Encoder())

@@ -10,13 +10,14 @@ Examples:
     kfood search INDEX --image soup.jpg --gallery-picture found.png --explain
     kfood search INDEX --recipe soup.json --top 10 --gallery-picture found.png
     kfood search INDEX --text "tomato soup, basil" --to recipes
+    kfood search INDEX --image soup.jpg --with leek --without "olive oil" nuts
     kfood search INDEX --trajectory track.csv
     kfood search INDEX --image map.png --location 3.5 12 13.5 2
 """
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -50,6 +51,10 @@ class Search:
     """How many to find."""
     to: Literal["photos", "recipes", "trajectories"] | None = None
     """What to search among; recipes or trajectories for a photo where there are any, photos otherwise."""
+    with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Ingredients that what is found has: all the words of a name in one line of its own."""
+    without: tuple[str, ...] = ()
+    """Ingredients that what is found has not."""
     gallery_picture: pathlib.Path | None = None
     """PNG to draw: the query beside what was found."""
     explain: bool = False
@@ -99,7 +104,9 @@ def run(args: Search) -> "list[Result]":
     embedding, shown, title = _query(args, bundle)
     other: Side = next((name for name in index.sides if name != "photos"), "photos")
     side: Side = args.to or (other if args.image else "photos")
-    results = index.search(embedding, side, args.top)
+    results = index.search(embedding, side, args.top, among=index.having(args.with_, args.without))
+    if not results:
+        raise ValueError(f"--with, --without: expected ingredients that leave something to find in {args.index}.")
     rich.print(_table(results, f"{title} → {side} ({index.distance} distance, of {len(index):,})"))
     if args.gallery_picture:
         encoder = "image" if args.image else "trajectory" if args.trajectory else "recipe"

@@ -276,7 +276,7 @@ class RecipeDataset(PreparedDataset):
 
     def read_with(self, folder: str | pathlib.Path) -> "RecipeDataset":
         """The same recipes in the words of ``FOLDER/vocabulary``, another dataset's or a run's; others are unknown."""
-        own = {name: read_vocabulary(folder, name) for name in ("words", "ingredients")}
+        own: dict[str, Any] = {name: read_vocabulary(folder, name) for name in ("words", "ingredients")}
         return dataclasses.replace(
             self, **own, vocabulary_fingerprint=vocabulary_fingerprint(folder, self.vocabularies)
         )

@@ -3,21 +3,22 @@
 ::
 
     INDEX/
-      index.json        what it is: bundle, model, distance, dataset, number of items; size and sha256 of each file
-      photos.npy        float32 [items, dim], embeddings of the photos
-      recipes.npy       float32 [items, dim], embeddings of the recipes, where there are any
-      trajectories.npy  likewise of trajectories; photos are then their map pictures
-      items.jsonl       a line an item: id, title, ingredients, instructions
-      thumbnails.bin    a small JPEG of each item's photo, one after the other
-      offsets.npy       int64 [2, items + 1]: where each line and each thumbnail begins
-      photos.faiss, recipes.faiss    on request, a graph to search in
-      photos.codes.npy, …        or, on request, embeddings in int8 [items, dim] or in bits, uint8 [items, dim / 8]
-      photos.codebook.npy, …     float32 [dim]: what 1 means in each column of int8; above what a bit is 1
+      index.json        what it is: bundle, model, distance, dataset, how many rows count; size and sha256 of each file
+      1/                its rows; only added to: when half of them are deleted the others go to 2/, and so on
+        photos.f32        float32 [rows, dim], embeddings of the photos
+        recipes.f32       likewise of the recipes, where there are any
+        trajectories.f32  likewise of trajectories; photos are then their map pictures
+        items.jsonl       a line an item: id, title, ingredients, instructions
+        thumbnails.bin    a small JPEG of each item's photo, one after the other
+        offsets.i64       int64 [rows + 1, 2]: where each line and each thumbnail begins
+        deleted-7.i64     int64 [7]: rows of items that were deleted, or replaced by a later row
+        photos.…          what the index's engine keeps of each side; see kfood.search.engines
 
 Searching needs neither the dataset nor TensorFlow: embeddings are mapped, not loaded, and compared in blocks. The
-search is exact by default. For galleries of millions it first picks candidates, and compares those exactly: with
-FAISS's HNSW graph, which looks at a part of the gallery only; or by int8 or binary codes, a quarter or a 32nd of the
-embeddings, so that a gallery stays in memory that would not fit as it is.
+search is exact by default. For galleries of millions an engine picks candidates, and those are compared exactly:
+docs/search.md says which to take.
+
+:func:`build_index` makes an index, :func:`add_items` and :func:`delete_items` change it, :class:`Index` searches.
 """
 
 from kfood.search.building import build_index
@@ -26,8 +27,10 @@ from kfood.search.index import Index, Result
 from kfood.search.items import Encoder, Item, Side
 from kfood.search.pictures import Explanation, Generator, draw_results, explain
 from kfood.search.queries import plain_recipe, recipe_as_query, text_as_recipe
+from kfood.search.updating import Change, add_items, delete_items
 
 __all__ = [
+    "Change",
     "Encoder",
     "Explanation",
     "Generator",
@@ -35,7 +38,9 @@ __all__ = [
     "Item",
     "Result",
     "Side",
+    "add_items",
     "build_index",
+    "delete_items",
     "draw_results",
     "explain",
     "nearest",

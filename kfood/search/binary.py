@@ -2,40 +2,60 @@
 
 import numpy as np
 
-from kfood.search import codes
+from kfood.search import codes, engines, exact
 
-CANDIDATES = (20, 500)
-ENDINGS = ("codes.npy", "codebook.npy")
-
-_BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+_WORD = 64
 
 
-def check() -> None:
-    """Needs no package of its own."""
+class Binary(engines.Engine):
+    """Keeps ``codes`` uint64 [n, dim / 64], rounded up; ``book`` float32 [dim]: the means of the first rows."""
+
+    candidates = (20, 500)
+
+    def files(self, side, rows):
+        """See the class."""
+        return (f"{side}.codes", f"{side}.book.npy")
+
+    def extend(self, place, gallery, start):
+        """Append, a block at a time."""
+        of = place.folder / place.side
+        if not start:
+            sums = [
+                codes.comparable(gallery[rows], place.distance).sum(axis=0, dtype=np.float64)
+                for rows in exact.blocks(gallery)
+            ]
+            np.save(of.with_suffix(".book.npy"), (np.sum(sums, axis=0) / len(gallery)).astype(np.float32))
+        book = np.load(of.with_suffix(".book.npy"))
+        new = gallery[start:]
+        parts = (_bits(new[rows], place.distance, book) for rows in exact.blocks(new))
+        codes.append(of.with_suffix(".codes"), start, parts, _words(len(book)), np.uint64)
+
+    def finder(self, place, gallery):
+        """Map the files."""
+        of = place.folder / place.side
+        book = np.load(of.with_suffix(".book.npy"))
+        stored = codes.mapped(of.with_suffix(".codes"), (len(gallery), _words(len(book))), np.uint64)
+        times, least = self.candidates
+
+        def find(query, top, among):
+            code = _bits(query[None], place.distance, book)[0]
+
+            def scores(rows):
+                return np.bitwise_count(stored[rows] ^ code).sum(axis=1, dtype=np.uint16)
+
+            return codes.lowest(stored, max(times * top, least), among, scores)
+
+        return find
 
 
-def write(folder, side, gallery, distance) -> None:
-    """Write codes uint8 [n, dim / 8], and the means, float32 [dim]."""
-    sums = [codes.comparable(gallery[rows], distance).sum(axis=0, dtype=np.float64) for rows in codes.blocks(gallery)]
-    book = (np.sum(sums, axis=0) / len(gallery)).astype(np.float32)
-    np.save(folder / f"{side}.codebook.npy", book)
-    width = -(-gallery.shape[1] // 8)
-    codes.write(folder / f"{side}.codes.npy", gallery, width, np.uint8, lambda block: _bits(block, distance, book))
-
-
-def picker(folder, side, distance) -> codes.Picker:
-    """Open what :func:`write` wrote."""
-    stored, book = np.load(folder / f"{side}.codes.npy", mmap_mode="r"), np.load(folder / f"{side}.codebook.npy")
-    times, least = CANDIDATES
-
-    def scores(query, block):
-        return _BITS[block ^ query].sum(axis=1)
-
-    def pick(queries, top):
-        return codes.lowest(stored, _bits(queries, distance, book), max(times * top, least), scores)
-
-    return pick
+def _words(dim):
+    return -(-dim // _WORD)
 
 
 def _bits(embeddings, distance, book):
-    return np.packbits(codes.comparable(embeddings, distance) > book, axis=1)
+    above = codes.comparable(embeddings, distance) > book
+    padded = np.pad(above, [(0, 0), (0, _words(len(book)) * _WORD - len(book))])
+    return np.packbits(padded, axis=1).view(np.uint64)
+
+
+ENGINE = Binary()

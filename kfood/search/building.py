@@ -1,24 +1,28 @@
-"""Writing an index: embeddings, texts and thumbnails, and what candidates are picked with."""
+"""Making an index: embeddings, texts and thumbnails, and what an engine finds rows with."""
 
 import io
-import json
 import os
 import pathlib
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kfood import folders
-from kfood.search import candidates, fingerprints
-from kfood.search.index import FORMAT
-from kfood.search.items import SIDES, Encoder, Item
+from kfood.search import engines, states
+from kfood.search.exact import nearest
+from kfood.search.items import Encoder, Item
+from kfood.search.rows import Rows, Writer
 
 THUMBNAIL = 160
 """Longer side of a thumbnail, pixels."""
 
 BATCH = 32
 """Items embedded at once."""
+
+_RECALL_QUERIES = 200
+_RECALL_TOP = 10
 
 
 def build_index(
@@ -29,7 +33,8 @@ def build_index(
     dataset: Mapping[str, Any],
     splits: Iterable[str],
     precision: str = "float32",
-    approximate: candidates.Approximate | None = None,
+    engine: engines.EngineName = "exact",
+    address: str = "",
     overwrite: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
@@ -38,11 +43,13 @@ def build_index(
     Args:
         out: the folder to make.
         encoder: the bundle whose encoders embed them.
-        items: what to index. An item whose recipe has no word that the model knows is left out, and counted.
+        items: what to index. An item whose recipe has no word that the model knows is left out, and counted; of two
+            with the same id the later counts.
         dataset: ``name`` and ``fingerprint`` of where the items come from.
         splits: which of its splits.
         precision: of the encoders that embed them, as it was asked of the bundle; queries are to be embedded likewise.
-        approximate: how to pick candidates, with ``"hnsw"`` by FAISS (extra ``faiss``); None: search exactly.
+        engine: what finds rows; see :mod:`kfood.search.engines`.
+        address: of a Milvus server that is to keep the vectors too; empty: everything is in the folder.
         overwrite: replace ``out`` if it is an index.
         advance: called with the number of items done since the last call.
 
@@ -51,84 +58,135 @@ def build_index(
 
     Raises:
         FileExistsError: ``out`` exists.
-        ModuleNotFoundError: ``"hnsw"`` without FAISS.
-        ValueError: nothing to index, or an unknown way to pick candidates.
+        ModuleNotFoundError: the engine needs a package that is missing.
+        ValueError: nothing to index, an embedding with NaN or infinity in it, or an unknown engine.
     """
     out = pathlib.Path(out)
-    if approximate is not None and approximate not in candidates.ENGINES:
-        raise ValueError(f"approximate: expected one of {', '.join(candidates.ENGINES)}, received {approximate!r}.")
-    with folders.whole_folder(out, kind="indexes", marker="index.json", overwrite=overwrite) as part:
-        if approximate is not None:
-            candidates.ENGINES[approximate].check()  # or a package is missed after all the embedding
-        count, without_words, sides = _write_items(part, encoder, items, advance)
-        if not count:
-            raise ValueError("items: expected at least one with a photo and a recipe, received none.")
+    engines.engine(engine).check(address)  # or a package is missed after all the embedding
+    before = states.read(out) if overwrite and _is_of_this_format(out) else None
+    with folders.whole_folder(out, kind="indexes", marker=states.NAME, overwrite=overwrite) as part:
         description: dict[str, Any] = {
-            "format": FORMAT,
+            "format": states.FORMAT,
             "model": encoder.model,
             "bundle": {"path": _relative(encoder.path, out), "sha256": encoder.sha256, "precision": precision},
             "distance": encoder.distance,
             "embedding_size": encoder.embedding_size,
             "dataset": {"name": dataset["name"], "fingerprint": dataset["fingerprint"], "splits": list(splits)},
-            "items": count,
-            "sides": sides,
-            "without_words": {"count": len(without_words), "first": without_words[:5]},
-            "approximate": None,
+            "generation": 1,
+            "engine": {"name": engine, "address": address, "key": uuid.uuid4().hex, "rows": 0, "deleted": 0},
+            "files": {},
         }
-        if approximate is not None:
-            description["approximate"] = candidates.write(part, approximate, encoder.distance, sides)
-        names = sorted(path.name for path in part.iterdir())
-        description["files"] = {name: fingerprints.fingerprint(part / name) for name in names}
-        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-        (part / "index.json").write_text(text, encoding="utf-8")
+        folder = states.folder(part, description)
+        folder.mkdir()
+        with Writer(folder, (), 0, encoder.embedding_size) as writer:
+            ids, without_words = write_items(writer, encoder, items, advance)
+        if not ids:
+            raise ValueError("items: expected at least one with a photo and a recipe, received none.")
+        last = {id: row for row, id in enumerate(ids)}
+        replaced = [row for row, id in enumerate(ids) if last[id] != row]
+        description |= {
+            "sides": list(writer.sides),
+            "rows": len(ids),
+            "items": len(last),
+            "deleted": len(replaced),
+            "without_words": {"count": len(without_words), "first": without_words[:5]},
+        }
+        if replaced:
+            np.array(replaced, np.int64).tofile(part / states.deleted_name(description))
+        try:
+            extend(part, description)
+            for place in states.places(part, description):
+                engines.engine(engine).close(place)  # the folder is about to be renamed
+            states.commit(part, description)
+        except BaseException:
+            drop(part, description)
+            raise
+    if before is not None:
+        drop(out, before)
     return description
 
 
-def _write_items(part, encoder, items, advance):
-    """Write embeddings, texts and thumbnails.
+def extend(path: pathlib.Path, description: dict[str, Any], measured: bool = True) -> None:
+    """Bring an index's engine up to its rows, where these are enough for it, and say so in the description.
+
+    Args:
+        path: the index.
+        description: content of ``index.json``.
+        measured: whether to say, too, how much of the exact answer it finds.
+    """
+    state, rows = description["engine"], description["rows"]
+    engine = engines.engine(state["name"])
+    if rows < engine.least:
+        return
+    sides = states.sides(description)
+    galleries = Rows(states.folder(path, description), sides, rows, description["embedding_size"]).embeddings
+    for place in states.places(path, description):
+        engine.extend(place, galleries[place.side], state["rows"])
+        if description["deleted"] > state["deleted"]:
+            deleted = np.fromfile(path / states.deleted_name(description), np.int64)
+            engine.forget(place, deleted[state["deleted"] :])
+    state["rows"], state["deleted"] = rows, description["deleted"]
+    if measured and not engine.exact:
+        state["recall"] = {"top": _RECALL_TOP}
+        for place in states.places(path, description):
+            gallery = galleries[place.side]
+            state["recall"][place.side] = _recall(engine, place, gallery, _others(galleries, place.side))
+
+
+def drop(path: pathlib.Path, description: dict[str, Any]) -> None:
+    """Let go of what an index's engine keeps outside of its folder."""
+    engine = engines.engine(description["engine"]["name"])
+    for place in states.places(path, description):
+        engine.drop(place)
+
+
+def _others(galleries, side):
+    """What a side is searched with: the other side of the pairs, where there is one."""
+    return next((gallery for name, gallery in galleries.items() if name != side), galleries[side])
+
+
+def _recall(engine, place, gallery, other):
+    """How much of the exact nearest an engine finds."""
+    find = engine.finder(place, gallery)
+    queries = other[:: max(1, len(other) // _RECALL_QUERIES)][:_RECALL_QUERIES]
+    top, hits = min(_RECALL_TOP, len(gallery)), 0
+    for query in np.asarray(queries):
+        best, _ = nearest(query, gallery, distance=place.distance, top=top)
+        found, _ = nearest(query, gallery, distance=place.distance, top=top, candidates=find(query, top, None))
+        hits += len(np.intersect1d(best, found))
+    return hits / (top * len(queries))
+
+
+def write_items(
+    writer: Writer, encoder: Encoder, items: Iterable[Item], advance: Callable[[int], None]
+) -> tuple[list[str], list[str]]:
+    """Embed items, and write embeddings, texts and thumbnails.
 
     Returns:
-        The number written, ids left out because no word of theirs is known, and the sides that there are.
+        The ids of the rows written, and those left out because the model knows no word of theirs.
     """
-    count, without_words, offsets = 0, [], ([0], [0])
-    with (
-        open(part / "photos.raw", "wb") as photos,
-        open(part / "recipes.raw", "wb") as recipes,
-        open(part / "trajectories.raw", "wb") as trajectories,
-        open(part / "items.jsonl", "wb") as lines,
-        open(part / "thumbnails.bin", "wb") as thumbnails,
-    ):
-        for batch in _batches(items):
-            kept, embeddings = _encode_recipes(encoder, batch)
-            kept_ids = {item.id for item in kept}
-            without_words += [item.id for item in batch if item.id not in kept_ids]
-            if kept:
-                location = None if kept[0].location is None else np.stack([item.location for item in kept])
-                photos.write(encoder.encode_images([item.photo for item in kept], location=location).tobytes())
-                if kept[0].trajectory is not None:
-                    points = np.stack([item.trajectory for item in kept])
-                    trajectories.write(encoder.encode("trajectory", {"trajectory": points}).tobytes())
-                if embeddings is not None:
-                    recipes.write(embeddings.tobytes())
-            for item in kept:
-                record = {key: getattr(item, key) for key in ("id", "title", "ingredients", "instructions")}
-                lines.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                thumbnails.write(_thumbnail(item.photo))
-                offsets[0].append(lines.tell())
-                offsets[1].append(thumbnails.tell())
-            count += len(kept)
-            advance(len(batch))
-    np.save(part / "offsets.npy", np.array(offsets, np.int64))
-    sides = []
-    for side in SIDES:
-        raw = part / f"{side}.raw"
-        if raw.stat().st_size:
-            sides.append(side)
-            array = np.memmap(raw, np.float32, "r", shape=(count, encoder.embedding_size))
-            np.save(part / f"{side}.npy", array)
-            del array  # or Windows keeps the file
-        raw.unlink()
-    return count, without_words, sides
+    ids: list[str] = []
+    without_words: list[str] = []
+    for batch in _batches(items):
+        kept, recipes = _encode_recipes(encoder, batch)
+        kept_ids = {item.id for item in kept}
+        without_words += [item.id for item in batch if item.id not in kept_ids]
+        if kept:
+            placed = kept[0].location is not None
+            location: Any = np.stack([item.location for item in kept]) if placed else None
+            embeddings: Any = {"photos": encoder.encode_images([item.photo for item in kept], location=location)}
+            if recipes is not None:
+                embeddings["recipes"] = recipes
+            if kept[0].trajectory is not None:
+                points: Any = np.stack([item.trajectory for item in kept])
+                embeddings["trajectories"] = encoder.encode("trajectory", {"trajectory": points})
+            records = [
+                {key: getattr(item, key) for key in ("id", "title", "ingredients", "instructions")} for item in kept
+            ]
+            writer.add(list(zip(records, (_thumbnail(item.photo) for item in kept), strict=True)), embeddings)
+            ids += [item.id for item in kept]
+        advance(len(batch))
+    return ids, without_words
 
 
 def _batches(items):
@@ -158,6 +216,13 @@ def _thumbnail(photo):
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=85)
     return encoded.getvalue()
+
+
+def _is_of_this_format(path):
+    try:
+        return bool(states.read(path))
+    except (OSError, ValueError):
+        return False
 
 
 def _relative(path, start):

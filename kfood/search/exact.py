@@ -4,9 +4,24 @@ import numpy as np
 
 from kfood.evaluation import metrics
 from kfood.evaluation.exact import Distance
+from kfood.search import engines
 
 BLOCK = 16_384
 """Rows compared at once."""
+
+
+class Exact(engines.Engine):
+    """Compares with every row: what the others are measured by. It keeps nothing."""
+
+    exact = True
+
+    def extend(self, place, gallery, start):
+        """Nothing to do."""
+
+    def finder(self, place, gallery):
+        """Look at the gallery once, for what does not depend on the query."""
+        known = lengths(gallery)
+        return lambda query, top, among: possible(query, gallery, place.distance, top, among, known)
 
 
 def nearest(
@@ -35,7 +50,7 @@ def nearest(
         Rows, int64 [top], nearest first (ties by row), and their distances, float64 [top]; small = near.
     """
     if candidates is None:
-        candidates = _candidates(query, gallery, distance, top, among)
+        candidates = possible(query, gallery, distance, top, among)
     if not len(candidates):
         return np.zeros(0, np.int64), np.zeros(0)
     candidates = np.sort(candidates)
@@ -47,34 +62,68 @@ def nearest(
     return kept, {"euclidean": values, "cosine": 1 - values, "dot": -values}[distance]
 
 
-def block_scores(query, gallery, distance):
+def lengths(gallery: np.ndarray) -> tuple[np.ndarray, float]:
+    """Squared length of each row, float32 [n], and the largest absolute number of all."""
+    squares, largest = np.empty(len(gallery), np.float32), 0.0
+    for rows in blocks(gallery):
+        block = np.asarray(gallery[rows])
+        squares[rows] = np.einsum("nd,nd->n", block, block)
+        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    return squares, largest
+
+
+def scores(query, block, squares, distance):
     """float32 [n] for one block, in the order of the distance: squared Euclidean distance, minus cosine, minus dot."""
-    products = gallery @ query
+    products = block @ query
     if distance == "dot":
         return -products
-    squares = np.einsum("nd,nd->n", gallery, gallery)
     if distance == "cosine":
         norms = np.sqrt(squares) * np.linalg.norm(query)
         return -np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
     return squares - 2 * products + query @ query
 
 
-def _candidates(query, gallery, distance, top, among):
-    """Every row that can be among the ``top`` nearest, whatever float32 has rounded away."""
+def possible(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    distance: Distance,
+    top: int,
+    among: np.ndarray | None = None,
+    known: tuple[np.ndarray, float] | None = None,
+) -> np.ndarray:
+    """Every row that can be among the ``top`` nearest, whatever float32 has rounded away; see :func:`nearest`.
+
+    Args:
+        query: as there, like the next four.
+        gallery: see there.
+        distance: see there.
+        top: see there.
+        among: see there.
+        known: the gallery's :func:`lengths`, where they are known.
+
+    Returns:
+        int64, ascending.
+    """
     allowed = np.arange(len(gallery)) if among is None else np.flatnonzero(among)
     if top >= len(allowed):
         return allowed
-    scores = np.empty(len(gallery), np.float32)
-    largest = 0.0
-    for start in range(0, len(gallery), BLOCK):
-        block = np.asarray(gallery[start : start + BLOCK])
-        scores[start : start + BLOCK] = block_scores(query, block, distance)
-        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    squares, largest = lengths(gallery) if known is None else known
+    found = np.empty(len(gallery), np.float32)
+    for rows in blocks(gallery):
+        found[rows] = scores(query, np.asarray(gallery[rows]), squares[rows], distance)
     if among is not None:
-        scores[~among] = np.inf
+        found[~among] = np.inf
     # A sum of dim products is off by at most dim * 2^-24 of the sum of their sizes.
     width = gallery.shape[1]
     scale = 1.0 if distance == "cosine" else width * (largest + float(np.abs(query).max(initial=0.0))) ** 2
     slack = 4 * (width + 4) * 2.0**-24 * scale
-    threshold = np.partition(scores, top - 1)[top - 1]
-    return np.flatnonzero(scores <= threshold + 2 * slack)
+    threshold = np.partition(found, top - 1)[top - 1]
+    return np.flatnonzero(found <= threshold + 2 * slack)
+
+
+def blocks(gallery: np.ndarray) -> list[slice]:
+    """Slices of the rows that are looked at together."""
+    return [slice(start, start + BLOCK) for start in range(0, len(gallery), BLOCK)]
+
+
+ENGINE = Exact()

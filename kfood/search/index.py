@@ -1,25 +1,20 @@
 """An index on disk: opened, checked, searched."""
 
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kfood.evaluation.exact import Distance
-from kfood.search import candidates, fingerprints
+from kfood.search import codes, engines, exact, fingerprints, states
 from kfood.search.exact import BLOCK, nearest
-from kfood.search.items import SIDES, Encoder, Side
-
-FORMAT = 3
-"""Version of the folder's layout."""
-
-DEEPER = 4
-"""What may be found can lie further away than the rest does."""
-
-_FILES = ("items.jsonl", "thumbnails.bin", "offsets.npy")
+from kfood.search.ingredients import Ingredients
+from kfood.search.items import Encoder, Side
+from kfood.search.rows import Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +45,23 @@ class Result:
 class Index:
     """An index on disk; open one with :meth:`Index.open`.
 
-    It stays what it was when another index takes its place on disk: every file is mapped, and none opened again, but
-    for what candidates are picked with, which is opened at the first search, or by :meth:`warm`.
+    It stays what it was when items are added or deleted, or another index takes its place on disk: every file is
+    mapped, and none opened again, but for its engine's, which are opened at the first search, or by :meth:`warm`.
 
     Attributes:
         path: the folder.
         description: content of ``index.json``.
         distance: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+        alive: bool [rows], those of items that were not deleted or replaced; None: all.
     """
 
-    def __init__(self, path, description, embeddings, offsets, contents):
+    def __init__(self, path: pathlib.Path, description: Mapping[str, Any], rows: Rows, alive: np.ndarray | None):
         self.path = path
         self.description = description
         self.distance: Distance = description["distance"]
-        self._embeddings = embeddings
-        self._offsets = offsets
-        self._contents = contents
-        self._pickers: dict[Side, Callable[[np.ndarray, int], list[np.ndarray]]] = {}
+        self.alive = alive
+        self._rows = rows
+        self._finders: dict[Side, engines.Finder] = {}
 
     def __len__(self):
         return self.description["items"]
@@ -80,46 +75,39 @@ class Index:
             ValueError: an index of another format, or a damaged one.
         """
         path = pathlib.Path(path)
-        file = path / "index.json"
-        if not file.is_file():
-            raise FileNotFoundError(f"{path}: expected an index made by `kfood index`, found no index.json in it.")
-        try:
-            description = json.loads(file.read_text(encoding="utf-8"))
-            received = description["format"]
-            shape = (description["items"], description["embedding_size"])
-            if received == FORMAT:
-                sides = [side for side in SIDES if side in description["sides"]]
-                files = {
-                    name: {key: entry[key] for key in ("size", "sha256")}
-                    for name, entry in description["files"].items()
-                }
-                needed = [*(f"{side}.npy" for side in sides), *_FILES]
-                if description["approximate"]:
-                    engine = candidates.ENGINES[description["approximate"]["method"]]
-                    needed += [f"{side}.{end}" for side in sides for end in engine.ENDINGS]
-                files = {name: files[name] for name in needed}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
-        if received != FORMAT:
-            raise ValueError(
-                f"{file}: expected an index of format {FORMAT}, received format {received!r}; run `kfood index` again."
-            )
+        while True:
+            description = states.read(path)
+            try:
+                return cls._of(path, description)
+            except (OSError, ValueError):
+                if states.read(path) == description:
+                    raise  # or it has just been replaced, and the files that it named are gone
+
+    @classmethod
+    def _of(cls, path, description):
+        files = {name: description["files"][name] for name in states.names(description)}
         for name, expected in files.items():
             fingerprints.check(path, name, expected)
-        embeddings = {side: np.load(path / f"{side}.npy", mmap_mode="r") for side in sides}
-        for side, array in embeddings.items():
-            if array.shape != shape:
-                raise ValueError(f"{path / side}.npy: expected shape {list(shape)}, received {list(array.shape)}.")
-        offsets = np.load(path / "offsets.npy")
-        if offsets.shape != (2, shape[0] + 1):
-            raise ValueError(f"{path}/offsets.npy: expected shape {[2, shape[0] + 1]}, received {list(offsets.shape)}.")
-        contents = [np.memmap(path / name, np.uint8, "r") for name in ("items.jsonl", "thumbnails.bin")]
-        return cls(path, description, embeddings, offsets, contents)
+        rows, dim, count = (description[key] for key in ("rows", "embedding_size", "deleted"))
+        sides = states.sides(description)
+        for side in sides:
+            name = f"{description['generation']}/{side}.f32"
+            if files[name]["size"] != 4 * rows * dim:
+                raise ValueError(
+                    f"{path / name}: expected float32 {[rows, dim]}, received {files[name]['size']} bytes."
+                )
+        alive = None
+        if count:
+            alive = np.ones(rows, bool)
+            alive[codes.mapped(path / states.deleted_name(description), (count,), np.int64)] = False
+        if rows - count != description["items"]:
+            raise ValueError(f"{path}: expected {rows - count} items, received {description['items']}.")
+        return cls(path, description, Rows(states.folder(path, description), sides, rows, dim), alive)
 
     @property
     def sides(self) -> tuple[Side, ...]:
         """What can be searched: photos, and recipes where there are any."""
-        return tuple(self._embeddings)
+        return tuple(self._rows.embeddings)
 
     @property
     def precision(self) -> str:
@@ -146,10 +134,10 @@ class Index:
             )
 
     def embeddings(self, side: Side) -> np.ndarray:
-        """float32 [items, dim] of the photos or of the recipes, mapped from disk."""
-        if side not in self._embeddings:
-            raise ValueError(f"side: expected one of {', '.join(self._embeddings)}, received {side!r}.")
-        return self._embeddings[side]
+        """float32 [rows, dim] of the photos or of the recipes, mapped from disk."""
+        if side not in self._rows.embeddings:
+            raise ValueError(f"side: expected one of {', '.join(self.sides)}, received {side!r}.")
+        return self._rows.embeddings[side]
 
     def search(self, query: np.ndarray, side: Side, top: int = 5, *, among: np.ndarray | None = None) -> list[Result]:
         """The items whose photos, or whose recipes, are nearest to a query.
@@ -158,69 +146,99 @@ class Index:
             query: float [dim], an embedding by the index's bundle.
             side: what to compare it with.
             top: items wanted; all if there are fewer.
-            among: bool [items], those that may be found; all by default. An approximate index then picks more
-                candidates: :data:`DEEPER` times as many as there are items for each that may be found, or all of
-                these where they are few, or too few were picked.
+            among: bool [rows], those that may be found, of :attr:`ingredients` for one; all by default. Where these
+                are few, or the engine finds too few of them, they are compared one by one.
 
         Returns:
-            Nearest first, equal distances in the order of the index. Exact, unless the index is approximate.
+            Nearest first, equal distances in the order of the index. Exact, unless the index's engine is not.
 
         Raises:
-            ValueError: ``top`` below 1, an unknown side, or a query of another width.
+            ValueError: ``top`` below 1, an unknown side, or a query of another width or with NaN or infinity in it.
         """
         gallery = self.embeddings(side)
         query = np.asarray(query, np.float32)
         if query.shape != gallery.shape[1:]:
             raise ValueError(f"query: expected [{gallery.shape[1]}], received {list(query.shape)}.")
+        if not np.isfinite(query).all():
+            raise ValueError("query: expected finite numbers, received NaN or infinity.")
         if top < 1:
             raise ValueError(f"top: expected at least 1, received {top}.")
-        rows = None
-        if self.description["approximate"]:
-            rows = self._picked(query, side, top, among)
-        rows, distances = nearest(query, gallery, distance=self.distance, top=top, candidates=rows, among=among)
-        return [self._result(rank, *found) for rank, found in enumerate(zip(rows, distances, strict=True), 1)]
+        if self.alive is not None:
+            among = self.alive if among is None else among & self.alive
+        candidates = self._candidates(query, side, top, among)
+        found = zip(*nearest(query, gallery, distance=self.distance, top=top, candidates=candidates), strict=True)
+        return [self._result(rank, *each) for rank, each in enumerate(found, 1)]
 
     def warm(self) -> None:
-        """Open what candidates are picked with, so that no search has to."""
-        if self.description["approximate"]:
-            for side in self.sides:
-                self._picker(side)
+        """Open what rows are found with, so that no search has to."""
+        for side in self.sides:
+            self._finder(side)
+
+    @functools.cached_property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each item by its id."""
+        return {self._rows.id(int(row)): int(row) for row in self._living()}
+
+    @functools.cached_property
+    def ingredients(self) -> Ingredients:
+        """Of the items, to be asked for the rows that have some and have not others; read at first use."""
+        alive = self.alive
+        return Ingredients(
+            self.record(row)["ingredients"] if alive is None or alive[row] else []
+            for row in range(self.description["rows"])
+        )
+
+    def having(self, with_names: Sequence[str], without_names: Sequence[str]) -> np.ndarray | None:
+        """Items that have all of some ingredients and none of others, for :meth:`search`: bool [rows]; None: all.
+
+        Raises:
+            ValueError: a name without a letter.
+        """
+        mask = self.ingredients.among(with_names, without_names)
+        return mask if mask is None or self.alive is None else mask & self.alive
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """Of every item in the order of the index: ``id``, ``title``, ``ingredients`` and ``instructions``."""
-        return (self.record(row) for row in range(len(self)))
+        return (self.record(int(row)) for row in self._living())
 
     def record(self, row: int) -> Mapping[str, Any]:
         """Likewise of one item."""
-        return json.loads(self._read(0, row))
+        return json.loads(self._rows.line(row))
 
     def thumbnail(self, row: int) -> bytes:
         """The small JPEG of an item's photo."""
-        return self._read(1, row)
+        return self._rows.thumbnail(row)
 
-    def _picked(self, query, side, top, among):
-        """Candidates, int64, of those that may be found."""
-        picker = self._picker(side)
-        if among is None:
-            return picker(query[None], top)[0]
-        allowed = np.flatnonzero(among)
-        if len(allowed) <= max(BLOCK, top):
-            return allowed
-        rows = picker(query[None], -(-DEEPER * top * len(self) // len(allowed)))[0]
-        rows = rows[among[rows]]
-        return rows if len(rows) >= top else allowed
+    def _living(self):
+        return np.arange(self.description["rows"]) if self.alive is None else np.flatnonzero(self.alive)
 
-    def _picker(self, side):
-        if side not in self._pickers:  # a graph is read whole from disk: once
-            method = self.description["approximate"]["method"]
-            self._pickers[side] = candidates.ENGINES[method].picker(self.path, side, self.distance)
-        return self._pickers[side]
+    def _candidates(self, query, side, top, among):
+        """Rows to compare, int64, of those that may be found."""
+        if among is not None:
+            allowed = np.flatnonzero(among)
+            if len(allowed) <= max(BLOCK, top):
+                return allowed
+        gallery, covered = self.embeddings(side), self.description["engine"]["rows"]
+        first, rest = (None, None) if among is None else (among[:covered], among[covered:])
+        found = np.zeros(0, np.int64)
+        if covered:
+            found = self._finder(side)(query, top, first)
+            if len(found) < min(top, covered if first is None else int(first.sum())):
+                found = exact.possible(query, gallery[:covered], self.distance, top, first)
+        if covered == len(gallery):
+            return found
+        tail = exact.possible(query, gallery[covered:], self.distance, top, rest)
+        return np.concatenate([found, tail + covered])
+
+    def _finder(self, side):
+        covered = self.description["engine"]["rows"]
+        if side not in self._finders and covered:  # a graph is read whole from disk: once
+            place = next(place for place in states.places(self.path, self.description) if place.side == side)
+            engine = engines.engine(self.description["engine"]["name"])
+            self._finders[side] = engine.finder(place, self.embeddings(side)[:covered])
+        return self._finders.get(side)
 
     def _result(self, rank, row, distance):
         return Result(
             row=int(row), rank=rank, distance=float(distance), **self.record(row), thumbnail=self.thumbnail(row)
         )
-
-    def _read(self, file, row):
-        start, end = self._offsets[file, row : row + 2]
-        return self._contents[file][start:end].tobytes()

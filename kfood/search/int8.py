@@ -2,37 +2,64 @@
 
 import numpy as np
 
-from kfood.search import codes, exact
+from kfood.search import codes, engines, exact
 
-CANDIDATES = (4, 50)
-ENDINGS = ("codes.npy", "codebook.npy")
-
-
-def check() -> None:
-    """Needs no package of its own."""
+_CACHED = 512
+"""Rows that become float32 at once: so many stay in the processor's cache."""
 
 
-def write(folder, side, gallery, distance) -> None:
-    """Write codes int8 [n, dim], and float32 [dim]: what 1 means in each column."""
-    largest = [np.abs(codes.comparable(gallery[rows], distance)).max(axis=0) for rows in codes.blocks(gallery)]
-    book = np.maximum(np.max(largest, axis=0), 1e-12).astype(np.float32) / 127
-    np.save(folder / f"{side}.codebook.npy", book)
+class Int8(engines.Engine):
+    """Keeps ``codes`` int8 [n, dim]; ``squares`` float32 [n], their squared lengths; ``book`` float32 [dim]: what 1
+    means in each column, which the first rows decide: what later ones have more of is cut off."""
 
-    def encode(block):
-        return np.rint(codes.comparable(block, distance) / book).astype(np.int8)
+    candidates = (4, 50)
 
-    codes.write(folder / f"{side}.codes.npy", gallery, gallery.shape[1], np.int8, encode)
+    def files(self, side, rows):
+        """See the class."""
+        return (f"{side}.codes", f"{side}.squares", f"{side}.book.npy")
+
+    def extend(self, place, gallery, start):
+        """Append, a block at a time."""
+        of = place.folder / place.side
+        if not start:
+            largest = [
+                np.abs(codes.comparable(gallery[rows], place.distance)).max(axis=0) for rows in exact.blocks(gallery)
+            ]
+            np.save(of.with_suffix(".book.npy"), np.maximum(np.max(largest, axis=0), 1e-12).astype(np.float32) / 127)
+        book = np.load(of.with_suffix(".book.npy"))
+        new = gallery[start:]
+
+        def coded(rows):
+            return np.rint(codes.comparable(new[rows], place.distance) / book).clip(-127, 127)
+
+        def squares(rows):
+            values = coded(rows) * book
+            return np.einsum("nd,nd->n", values, values)
+
+        blocks = exact.blocks(new)
+        codes.append(of.with_suffix(".codes"), start, map(coded, blocks), gallery.shape[1], np.int8)
+        codes.append(of.with_suffix(".squares"), start, map(squares, blocks), 1, np.float32)
+
+    def finder(self, place, gallery):
+        """Map the files."""
+        of, shape = place.folder / place.side, gallery.shape
+        stored = codes.mapped(of.with_suffix(".codes"), shape, np.int8)
+        squares = codes.mapped(of.with_suffix(".squares"), shape[:1], np.float32)
+        book = np.load(of.with_suffix(".book.npy"))
+        times, least = self.candidates
+
+        def find(query, top, among):
+            scaled = codes.comparable(query, place.distance) * book
+
+            def scores(rows):
+                block = stored[rows]
+                parts = [block[first : first + _CACHED] for first in range(0, len(block), _CACHED)]
+                products = np.concatenate([part.astype(np.float32) @ scaled for part in parts])
+                return -products if place.distance == "dot" else squares[rows] - 2 * products
+
+            return codes.lowest(stored, max(times * top, least), among, scores)
+
+        return find
 
 
-def picker(folder, side, distance) -> codes.Picker:
-    """Open what :func:`write` wrote."""
-    stored, book = np.load(folder / f"{side}.codes.npy", mmap_mode="r"), np.load(folder / f"{side}.codebook.npy")
-    times, least = CANDIDATES
-
-    def scores(query, block):
-        return exact.block_scores(query, block * book, distance)
-
-    def pick(queries, top):
-        return codes.lowest(stored, codes.comparable(queries, distance), max(times * top, least), scores)
-
-    return pick
+ENGINE = Int8()

@@ -83,7 +83,7 @@ class SearchAnswer(BaseModel):
     to: Literal["photos", "recipes"]
     items: int = Field(description="In the index.")
     candidates: int = Field(description="How many of these the filters leave.")
-    exact: bool = Field(description="Whether the search was exact; an index made with --approximate is not.")
+    exact: bool = Field(description="Whether the search was exact; of an index made with another --engine it is not.")
     query: Read
     results: list[Found]
     notes: list[str] = Field(description="What is good to know of this answer, in sentences.")

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from kfood.search import Index, Result, Side
-from kfood.serve.ingredients import Ingredients
 
 log = logging.getLogger("kfood.serve")
 
@@ -77,15 +76,10 @@ class Gallery:
         index.check_bundle(encoder)
         self.index, self.encoder = index, encoder
         self.kinds = ("photo", "recipe") if "recipe" in encoder.encoders and "recipes" in index.sides else ("photo",)
-        self._rows: dict[str, int] = {}
-        self.ingredients = Ingredients(self._read())
+        self.ingredients = index.ingredients
+        self._rows = index.rows
         index.warm()
         self._first_use()
-
-    def _read(self):
-        for row, record in enumerate(self.index.records()):
-            self._rows.setdefault(record["id"], row)
-            yield record["ingredients"]
 
     def _first_use(self):
         size, _ = self.image_sizes

@@ -79,7 +79,7 @@ def state_routes(service: Service) -> fastapi.APIRouter:
                 "dataset": described["dataset"]["name"],
                 "splits": described["dataset"]["splits"],
                 "bundle": described["bundle"]["sha256"],
-                "approximate": (described["approximate"] or {}).get("method"),
+                "engine": described["engine"]["name"],
             },
             reload_problem=service.shelf.problem,
         )

@@ -23,8 +23,8 @@ from kfood.data.ingredient_names import clean_name
 from kfood.data.recipe_fields import Recipe
 from kfood.data.recipe_formats import parse_recipe
 from kfood.search import plain_recipe, recipe_as_query, text_as_recipe
+from kfood.search.ingredients import words
 from kfood.serve.gallery import Gallery
-from kfood.serve.ingredients import words
 from kfood.serve.limits import Limits, RefusedError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)

@@ -10,10 +10,10 @@ import pydantic
 from starlette.requests import Request
 
 from kfood.evaluation.attention import heat
-from kfood.search import Explanation, Result, explain
+from kfood.search import Explanation, Result, engines, explain
+from kfood.search.ingredients import shared, words
 from kfood.serve import answers, reading
 from kfood.serve.gallery import Gallery
-from kfood.serve.ingredients import shared, words
 from kfood.serve.limits import Limits, RefusedError
 from kfood.serve.service import Service
 
@@ -87,7 +87,7 @@ async def _query(service: Service, gallery: Gallery, kind: str, content: Any) ->
 def _answer(gallery, query, embedding, counts, side, top, explained, filters) -> answers.SearchAnswer:
     """Searches, and writes down what was found."""
     index = gallery.index
-    among = gallery.ingredients.among(filters["with"], filters["without"])
+    among = index.having(filters["with"], filters["without"])
     results: list[Result] = index.search(embedding, side, top, among=among)
     names = [*query.names, *map(words, filters["with"])]
     notes = [f"No recipe here has “{name}”." for name in filters["with"] if not gallery.ingredients.having(name).any()]
@@ -108,7 +108,7 @@ def _answer(gallery, query, embedding, counts, side, top, explained, filters) ->
         to=side,
         items=len(index),
         candidates=len(index) if among is None else int(np.count_nonzero(among)),
-        exact=not index.description["approximate"],
+        exact=engines.engine(index.description["engine"]["name"]).exact,
         query=answers.Read(
             kind=query.kind,
             title=query.title,

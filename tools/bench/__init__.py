@@ -10,13 +10,15 @@ Examples:
     kfood bench export --model --bundle BUNDLE …
     kfood bench step --model acme --preset published --batch-size 8
     kfood bench step --model acme mcen mcen:vanilla --batch-size 32
+    kfood bench engines --folder SCRATCH
 """
 
 import tyro
 
-from kfood.tools.bench import evaluation, export, losses, retrieval, step
+from kfood.tools.bench import engines, evaluation, export, losses, retrieval, step
 
 TABLES = {
+    "engines": (engines.Engines, engines.measure),
     "evaluation": (evaluation.Evaluation, evaluation.measure),
     "export": (export.Export, export.measure),
     "losses": (losses.Losses, losses.measure),
