@@ -8,20 +8,16 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_model import make_model, make_run
 from PIL import Image
 
 from kfood import schema
 from kfood.data import images, text
 from kfood.export import runtime
-from kfood.export.bundle import export_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runtime")
-    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
-    return runtime.Bundle.open(folder / "bundle")
+def bundle(small_export):
+    return runtime.Bundle.open(small_export / "bundle")
 
 
 def png(pixels):
