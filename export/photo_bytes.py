@@ -8,6 +8,7 @@ parts, a damaged file. Such a photo has no picture, and does not keep others fro
 TensorFlow has no operator that catches the error of another, but a dataset can leave out an element that failed.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -78,6 +79,8 @@ def pictures(photos: tf.Tensor, size: int, short_side: int) -> tuple[tf.Tensor, 
     return tf.map_fn(read_or_blank, photos, fn_output_signature=(tf.float32, tf.int32), parallel_iterations=at_once)
 
 
+# Traced once a process, not for each photo of a test and each endpoint.
+@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode(data: tf.Tensor) -> tf.Tensor:
     """Decode one encoded photo.
 

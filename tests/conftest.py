@@ -6,11 +6,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pathlib
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 
-from kfood import schema
+from kfood import folders, schema
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +72,38 @@ def tiny_batch(rng, tiny_spec):
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory) -> pathlib.Path:
-    """A small synthetic kitchen, prepared as a user would."""
-    from kfood.tools.main import main
+def made_once(tmp_path_factory):
+    """A call, ``(name, make)`` → the folder that ``make(folder)`` made, once for all processes of this run of pytest.
 
-    folder = tmp_path_factory.mktemp("kitchen") / "data"
-    assert main(["prepare", "kitchen", "--out", str(folder), "--pairs", "80", "--size", "64"]) == 0
-    return folder
+    It is everybody's: who changes anything in it does so in a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the one of all processes
+
+    def once(name, make):
+        shared = base / f"once-{name}"
+        shared.mkdir(exist_ok=True)
+        with folders.held(shared, waiting=lambda: None):
+            if not (shared / name).exists():
+                new = tmp_path_factory.mktemp(name) / name
+                make(new)
+                os.replace(new, shared / name)
+        return shared / name
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def kitchen(made_once) -> pathlib.Path:
+    """A small synthetic kitchen, prepared as a user would; nobody writes in it."""
+
+    def prepare(folder):
+        from kfood.tools.main import main
+
+        assert main(["prepare", "kitchen", "--out", str(folder), "--pairs", "80", "--size", "64"]) == 0
+
+    return made_once("kitchen", prepare)
 
 
 TINY_RUN = (
@@ -102,31 +129,30 @@ TINY_RUN = (
 
 
 @pytest.fixture(scope="session")
-def tiny_run(kitchen, tmp_path_factory) -> pathlib.Path:
-    """ACME, all its parts, trained for two epochs on the small kitchen."""
-    from kfood.tools.main import main
+def tiny_run(kitchen, made_once, tmp_path_factory) -> pathlib.Path:
+    """ACME, all its parts, trained for two epochs on the small kitchen; a process's own copy."""
 
-    run = tmp_path_factory.mktemp("run") / "acme"
-    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
-    assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "2", *arguments]) == 0
-    return run
+    def train(folder):
+        from kfood.tools.main import main
+
+        arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
+        assert main(["train", "acme", "--data", str(kitchen), "--run", str(folder), "--epochs", "2", *arguments]) == 0
+
+    return shutil.copytree(made_once("acme", train), tmp_path_factory.mktemp("run") / "acme")
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory):
-    """A small model without training, exported: (model, bundle folder, what export_bundle returned)."""
-    from export_model import make_model, make_run
+def small_export(made_once) -> pathlib.Path:
+    """``run`` and ``bundle`` of ``export_model.make_model()``, and what its export returned; nobody writes in it."""
 
-    from kfood.export.bundle import export_bundle
+    def export(folder):
+        from export_model import REPORT, make_model, make_run
 
-    folder = tmp_path_factory.mktemp("export")
-    model = make_model()
-    run = make_run(folder / "run")
-    report = {
-        "model": {"weights": "best"},
-        "data": {"name": "kitchen", "split": "test"},
-        "protocol": {"gallery": 200},
-        "directions": {"image_to_recipe": {"MedR": {"mean": 3.5, "std": 0.5}, "R@1": {"mean": 0.25, "std": 0.125}}},
-    }
-    (run / "report.json").write_text(json.dumps(report))
-    return model, folder / "bundle", export_bundle(model, run, folder / "bundle")
+        from kfood.export.bundle import export_bundle
+
+        run = make_run(folder / "run")
+        (run / "report.json").write_text(json.dumps(REPORT))
+        returned = export_bundle(make_model(), run, folder / "bundle")
+        (folder / "returned.pickle").write_bytes(pickle.dumps(returned))
+
+    return made_once("export", export)

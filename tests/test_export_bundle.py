@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,12 @@ RECIPES = [
     {"title": "", "ingredients": [], "instructions": ["CAFÉ 日本 ½ cup"]},
     {"title": "Onion", "ingredients": ["salt"] * 30, "instructions": []},
 ]
+
+
+@pytest.fixture(scope="module")
+def exported(small_export):
+    """(model, bundle folder, what export_bundle returned)."""
+    return make_model(), small_export / "bundle", pickle.loads((small_export / "returned.pickle").read_bytes())
 
 
 def test_heat_maps_are_exported(tmp_path):

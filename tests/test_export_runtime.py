@@ -16,8 +16,8 @@ from kfood.export import bundle_files, runtime
 
 
 @pytest.fixture(scope="module")
-def bundle(exported):
-    return runtime.Bundle.open(exported[1])
+def bundle(small_export):
+    return runtime.Bundle.open(small_export / "bundle")
 
 
 def png(pixels):

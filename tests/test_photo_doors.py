@@ -46,8 +46,8 @@ BY_PILLOW_ALONE = {"gif clear", "bmp", "tiff turned", "webp animated"}
 
 
 @pytest.fixture(scope="module")
-def bundle(exported):
-    return runtime.Bundle.open(exported[1])
+def bundle(small_export):
+    return runtime.Bundle.open(small_export / "bundle")
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,10 @@ def write_index(folder, bundle, count, overwrite=False):
 
 
 @pytest.fixture(scope="module")
-def bundle(exported):
+def bundle(small_export):
     from kfood.export.runtime import Bundle
 
-    return Bundle.open(exported[1])
+    return Bundle.open(small_export / "bundle")
 
 
 @pytest.fixture
