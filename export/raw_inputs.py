@@ -27,7 +27,7 @@ and computes the crop's pixels only.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,93 +63,15 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         ``title``, ``ingredients``, ``instructions`` (or ``instruction_vectors`` float32 [batch, m, width]) → the
         spec's recipe inputs, ``words`` and ``known_words``.
     """
-    graph = _Graph()
-    expression = f"[{''.join(token_characters())}]+"
-    word_ids = {"": schema.PADDING_ID} | _ids(words)
-
-    def tokens(strings, most):
-        """String [n] → string [n, 0 … most]."""
-        lowered = graph.node("StringNormalizer", strings, case_change_action="LOWER", locale="C")
-        attributes = {"mark": 0, "pad_value": "", "mincharnum": 1, "tokenexp": expression}
-        return graph.slice(graph.node("Tokenizer", lowered, domain="com.microsoft", **attributes), 1, 0, most)
-
-    def padded_ids(strings, most):
-        """String [n] → int64 [n, most]."""
-        ids = graph.lookup(tokens(strings, most), word_ids, schema.UNKNOWN_ID)
-        missing = graph.expand(0, graph.concat(graph.size(ids, 0), graph.constant([most])))
-        return graph.slice(graph.concat(ids, missing, axis=1), 1, 0, most)
-
-    def name_ids(strings):
-        """String [n] → int64 [n, 1]."""
-        ids_of = _ids(ingredients)
-        normal = text.normalize(tf.constant(list(ingredients), tf.string)).numpy()
-        # A name in another form is never found, here or in training.
-        names = [name for name, form in zip(ingredients, normal, strict=True) if name and form.decode() == name]
-        split = [name.split(" ") for name in names]
-        depth = max(map(len, split), default=0)
-        known = {
-            token: index for index, token in enumerate(dict.fromkeys(token for name in split for token in name), 1)
-        }
-        levels: list[dict[int, int]] = [{} for _ in range(depth)]
-        ends, nodes, width = {}, 1, len(known) + 2  # the last token is any other
-        for name, parts in zip(names, split, strict=True):
-            node = 1
-            for level, token in zip(levels, parts, strict=False):
-                key = node * width + known[token]
-                if key not in level:
-                    nodes += 1
-                    level[key] = nodes
-                node = level[key]
-            ends[node] = ids_of[name]
-        found = graph.lookup(tokens(strings, depth + 1), {"": 0} | known, width - 1)
-        missing = graph.expand(0, graph.concat(graph.size(found, 0), graph.constant([depth + 1])))
-        found = graph.concat(found, missing, axis=1)
-        state = graph.expand(1, graph.concat(graph.size(found, 0), graph.constant([1])))
-        for position in range(depth + 1):
-            token = graph.slice(found, 1, position, position + 1)
-            step = graph.node("Add", graph.node("Mul", state, graph.constant(width)), token)
-            # A name longer than all of the vocabulary leaves the trie with its last token.
-            level = levels[position] if position < depth else {}
-            after = graph.lookup(step, level or {-1: 0}, 0)
-            state = graph.node("Where", graph.node("Equal", token, graph.constant(0)), state, after)
-        ids = graph.lookup(state, ends or {-1: 0}, schema.UNKNOWN_ID)
-        nothing = graph.node("Equal", graph.slice(found, 1, 0, 1), graph.constant(0))
-        return graph.node("Where", nothing, graph.constant(schema.PADDING_ID), ids)
-
-    def lines(strings, most, width, ids_of):
-        """String [batch, n] → int64 [batch, most, width], lines without a token left out."""
-        batch = graph.size(strings, 0)
-        # One empty line more: there is then at least one.
-        empty = graph.expand("", graph.concat(batch, graph.constant([1])))
-        strings = graph.concat(strings, empty, axis=1)
-        count = graph.size(strings, 1)
-        ids = ids_of(graph.node("Reshape", strings, graph.constant([-1])))
-        ids = graph.node("Reshape", ids, graph.concat(batch, count, graph.constant([width])))
-        ids = graph.concat(ids, graph.expand(0, graph.concat(batch, graph.constant([most, width]))), axis=1)
-        blank = graph.node("Equal", graph.node("ReduceMax", ids, axes=[2], keepdims=0), graph.constant(0))
-        total = graph.node("Squeeze", graph.size(ids, 1))
-        order = graph.node("Range", graph.constant(0), total, graph.constant(1))
-        order = graph.node("Add", order, graph.node("Where", blank, graph.constant(_FAR), graph.constant(0)))
-        _, rows = graph.nodes("TopK", order, graph.constant([most]), outputs=2, axis=1, largest=0)
-        rows = graph.node("Unsqueeze", rows, graph.constant([2]))
-        return graph.node("GatherND", ids, rows, batch_dims=1)
-
-    def count(true, rank):
-        """Bool [batch, …] of ``rank`` axes more → int64 [batch]: how many are true."""
-        axes = graph.constant(list(range(1, rank + 1)))
-        return graph.node("ReduceSum", graph.node("Cast", true, to=TensorProto.INT64), axes, keepdims=0)
-
+    graph = _TextGraph(words, ingredients)
     unknown = graph.constant(schema.UNKNOWN_ID)
     graph.input(schema.TITLE, TensorProto.STRING, ["batch"])
     graph.input(schema.INGREDIENTS, TensorProto.STRING, ["batch", "ingredient_lines"])
     ready: dict[str, str] = {}
     if spec.title_words:
-        ready[schema.TITLE] = padded_ids(schema.TITLE, spec.title_words)
-    width = spec.ingredient_words
-    by_name = spec.ingredient_unit == "name"
-    ready[schema.INGREDIENTS] = lines(
-        schema.INGREDIENTS, spec.ingredients, width, name_ids if by_name else lambda strings: padded_ids(strings, width)
-    )
+        ready[schema.TITLE] = graph.padded_ids(schema.TITLE, spec.title_words)
+    ids_of = graph.name_ids if spec.ingredient_unit == "name" else graph.padded_ids
+    ready[schema.INGREDIENTS] = graph.lines(schema.INGREDIENTS, spec.ingredients, spec.ingredient_words, ids_of)
     if spec.instruction_vectors:
         wanted = [spec.instructions, spec.instruction_vectors]
         vectors = graph.input(schema.INSTRUCTION_VECTORS, TensorProto.FLOAT, ["batch", "sentences", wanted[1]])
@@ -158,17 +80,16 @@ def text_tokens(spec: schema.RecipeSpec, words: Sequence[str], ingredients: Sequ
         ready[schema.INSTRUCTION_VECTORS] = vectors
     else:
         graph.input(schema.INSTRUCTIONS, TensorProto.STRING, ["batch", "instruction_lines"])
-        width = spec.instruction_words
-        ready[schema.INSTRUCTIONS] = lines(
-            schema.INSTRUCTIONS, spec.instructions, width, lambda strings: padded_ids(strings, width)
+        ready[schema.INSTRUCTIONS] = graph.lines(
+            schema.INSTRUCTIONS, spec.instructions, spec.instruction_words, graph.padded_ids
         )
     counts, known = [], []
     for name, (shape, dtype) in spec.recipe_inputs().items():
         zero = graph.constant(np.float32(0) if dtype == "float32" else 0)
         read = graph.node("Not", graph.node("Equal", ready[name], zero))
         in_vocabulary = read if dtype == "float32" else graph.node("Greater", ready[name], unknown)
-        counts.append(count(read, len(shape)))
-        known.append(count(in_vocabulary, len(shape)))
+        counts.append(graph.count(read, len(shape)))
+        known.append(graph.count(in_vocabulary, len(shape)))
         kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.INT32
         graph.output(f"{name}_tokens", graph.node("Cast", ready[name], to=kind), kind, ["batch", *shape])
     graph.output(WORDS, _total(graph, counts), TensorProto.INT64, ["batch"])
@@ -351,3 +272,103 @@ class _Graph:
             ir_version=8,
             producer_name="kfood",
         )
+
+
+class _TextGraph(_Graph):
+    """A graph that turns strings into ids of a vocabulary."""
+
+    def __init__(self, words: Sequence[str], ingredients: Sequence[str]):
+        super().__init__()
+        self._word_ids = {"": schema.PADDING_ID} | _ids(words)
+        self._ingredients = ingredients
+        self._expression = f"[{''.join(token_characters())}]+"
+
+    def _tokens(self, strings: str, most: int) -> str:
+        """String [n] → string [n, 0 … most]."""
+        lowered = self.node("StringNormalizer", strings, case_change_action="LOWER", locale="C")
+        attributes = {"mark": 0, "pad_value": "", "mincharnum": 1, "tokenexp": self._expression}
+        return self.slice(self.node("Tokenizer", lowered, domain="com.microsoft", **attributes), 1, 0, most)
+
+    def _padded(self, ids: str, width: int) -> str:
+        """Int64 [n, k] → int64 [n, k + width], the further ones 0."""
+        missing = self.expand(0, self.concat(self.size(ids, 0), self.constant([width])))
+        return self.concat(ids, missing, axis=1)
+
+    def padded_ids(self, strings: str, most: int) -> str:
+        """String [n] → int64 [n, most]."""
+        ids = self.lookup(self._tokens(strings, most), self._word_ids, schema.UNKNOWN_ID)
+        return self.slice(self._padded(ids, most), 1, 0, most)
+
+    def name_ids(self, strings: str, width: int) -> str:
+        """String [n] → int64 [n, 1], names of ingredients; ``width`` is 1."""
+        trie = _Trie(self._ingredients)
+        depth = len(trie.levels)
+        found = self.lookup(self._tokens(strings, depth + 1), {"": 0} | trie.tokens, trie.width - 1)
+        found = self._padded(found, depth + 1)
+        state = self.expand(1, self.concat(self.size(found, 0), self.constant([1])))
+        for position in range(depth + 1):
+            token = self.slice(found, 1, position, position + 1)
+            step = self.node("Add", self.node("Mul", state, self.constant(trie.width)), token)
+            # A name longer than all of the vocabulary leaves the trie with its last token.
+            level = trie.levels[position] if position < depth else {}
+            after = self.lookup(step, level or {-1: 0}, 0)
+            state = self.node("Where", self.node("Equal", token, self.constant(0)), state, after)
+        ids = self.lookup(state, trie.ends or {-1: 0}, schema.UNKNOWN_ID)
+        nothing = self.node("Equal", self.slice(found, 1, 0, 1), self.constant(0))
+        return self.node("Where", nothing, self.constant(schema.PADDING_ID), ids)
+
+    def lines(self, strings: str, most: int, width: int, ids_of: Callable[[str, int], str]) -> str:
+        """String [batch, n] → int64 [batch, most, width], lines without a token left out."""
+        batch = self.size(strings, 0)
+        # One empty line more: there is then at least one.
+        empty = self.expand("", self.concat(batch, self.constant([1])))
+        strings = self.concat(strings, empty, axis=1)
+        count = self.size(strings, 1)
+        ids = ids_of(self.node("Reshape", strings, self.constant([-1])), width)
+        ids = self.node("Reshape", ids, self.concat(batch, count, self.constant([width])))
+        ids = self.concat(ids, self.expand(0, self.concat(batch, self.constant([most, width]))), axis=1)
+        blank = self.node("Equal", self.node("ReduceMax", ids, axes=[2], keepdims=0), self.constant(0))
+        total = self.node("Squeeze", self.size(ids, 1))
+        order = self.node("Range", self.constant(0), total, self.constant(1))
+        order = self.node("Add", order, self.node("Where", blank, self.constant(_FAR), self.constant(0)))
+        _, rows = self.nodes("TopK", order, self.constant([most]), outputs=2, axis=1, largest=0)
+        rows = self.node("Unsqueeze", rows, self.constant([2]))
+        return self.node("GatherND", ids, rows, batch_dims=1)
+
+    def count(self, true: str, rank: int) -> str:
+        """Bool [batch, …] of ``rank`` axes more → int64 [batch]: how many are true."""
+        axes = self.constant(list(range(1, rank + 1)))
+        return self.node("ReduceSum", self.node("Cast", true, to=TensorProto.INT64), axes, keepdims=0)
+
+
+class _Trie:
+    """Names by their tokens.
+
+    Attributes:
+        tokens: token → its number, from 1 on.
+        width: by how much a node's number is multiplied before a token's is added; ``width - 1`` is any other token.
+        levels: for each token of a name, ``node * width + token`` → next node; 1 is the root.
+        ends: the last node of a name → the name's id.
+    """
+
+    def __init__(self, ingredients: Sequence[str]):
+        ids = _ids(ingredients)
+        normal = text.normalize(tf.constant(list(ingredients), tf.string)).numpy()
+        # A name in another form is never found, here or in training.
+        names = [name for name, form in zip(ingredients, normal, strict=True) if name and form.decode() == name]
+        split = [name.split(" ") for name in names]
+        distinct = dict.fromkeys(token for name in split for token in name)
+        self.tokens = {token: index for index, token in enumerate(distinct, 1)}
+        self.width = len(self.tokens) + 2
+        self.levels: list[dict[int, int]] = [{} for _ in range(max(map(len, split), default=0))]
+        self.ends: dict[int, int] = {}
+        nodes = 1
+        for name, parts in zip(names, split, strict=True):
+            node = 1
+            for level, token in zip(self.levels, parts, strict=False):
+                key = node * self.width + self.tokens[token]
+                if key not in level:
+                    nodes += 1
+                    level[key] = nodes
+                node = level[key]
+            self.ends[node] = ids[name]

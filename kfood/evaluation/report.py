@@ -136,32 +136,6 @@ def report_html(
     cards = _Cards(dataset, report["data"]["split"], shown, embeddings.ids)
     decoders = getattr(model, "decoders", {})
     made = _made(decoders["picture"], sorted(shown), embeddings) if "picture" in decoders else {}
-    by_image, by_recipe = made.get("image", {}), made.get("recipe", {})
-    sections = [
-        {
-            "name": name,
-            "text_query": name == "recipe_to_image",
-            "explained": name == "image_to_recipe" and bool(by_recipe),
-            "queries": [
-                {
-                    "card": cards[item["query"]],
-                    "made": by_image.get(item["query"]) if by_recipe else None,
-                    "rank": item["rank"],
-                    "found": [
-                        {
-                            **cards[index],
-                            "made": by_recipe.get(index),
-                            "place": place,
-                            "true": index == item["query"],
-                        }
-                        for index, place in zip(item["items"], item["places"], strict=True)
-                    ],
-                }
-                for item in items
-            ],
-        }
-        for name, items in found.items()
-    ]
     page = {
         "report": report,
         "directions": {name: name.replace("_to_", " → ") for name in evaluation.directions},
@@ -172,7 +146,7 @@ def report_html(
             *_scalability_chart(report),
             *_overlays(evaluation, embeddings),
         ],
-        "sections": sections,
+        "sections": [_section(name, items, cards, made) for name, items in found.items()],
         "gallery": len(evaluation.galleries[0]),
         "shown": SHOWN,
         "pictures": [],
@@ -195,6 +169,28 @@ def report_html(
         for example in attention.examples(model, dataset, report["data"]["split"])
     ]
     return pages.render("report.html", page)
+
+
+def _section(name: str, items: Sequence[dict], cards: "_Cards", made: dict[str, dict]) -> dict[str, Any]:
+    """What the page shows of a direction: its queries with what they found, and the pictures made of both."""
+    by_image, by_recipe = made.get("image", {}), made.get("recipe", {})
+    return {
+        "name": name,
+        "text_query": name == "recipe_to_image",
+        "explained": name == "image_to_recipe" and bool(by_recipe),
+        "queries": [
+            {
+                "card": cards[item["query"]],
+                "made": by_image.get(item["query"]) if by_recipe else None,
+                "rank": item["rank"],
+                "found": [
+                    {**cards[index], "made": by_recipe.get(index), "place": place, "true": index == item["query"]}
+                    for index, place in zip(item["items"], item["places"], strict=True)
+                ],
+            }
+            for item in items
+        ],
+    }
 
 
 def write_report(folder: str | os.PathLike, report: Mapping[str, Any], html: str) -> tuple[pathlib.Path, pathlib.Path]:
