@@ -22,7 +22,8 @@ async function search(next) {
   $("status").textContent = "Searching …";
   $("problem").hidden = true;
   try {
-    show(await source.search(query, wanted, mine.signal));
+    const say = (text) => running === mine && ($("status").textContent = text);
+    show(await source.search(query, wanted, mine.signal, say));
     if (next && narrow.matches) $("asked").scrollIntoView({ behavior: "smooth", block: "start" });
   } catch (error) {
     if (error.name !== "AbortError") problem(error.message);

@@ -12,6 +12,7 @@ export const names = (start, limit) => asked(`ingredients?limit=${limit}&start=$
  * @param query {kind: "photo" | "recipe" | "text", value: File or string}
  * @param wanted {k, with: [name], without: [name], explain}
  * @param signal of an AbortController
+ * @param say takes what is being waited for, as text; a service does not tell
  * @returns what was found: see /search
  */
 export async function search(query, wanted, signal) {
