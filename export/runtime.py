@@ -153,6 +153,16 @@ class Bundle:
         """
         return self.files.read(name)
 
+    def network(self, encoder: str) -> bytes:
+        """The ONNX file of an encoder that takes texts, or photos of any size, in the precision in use.
+
+        Raises:
+            ValueError: an unknown encoder, or one that takes neither.
+        """
+        if "raw" not in self._check_name("encoders", encoder):
+            raise ValueError(f"encoder: expected one that takes photos or texts, received {encoder!r}.")
+        return self.files.read(self._file(encoder, raw=True))
+
     def encode(self, encoder: str, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32) -> np.ndarray:
         """Run an encoder on inputs that are ready for it.
 

@@ -22,7 +22,8 @@ from kfood.export import card, examples, precision, runtime, serving
 from kfood.export.bundle import export_bundle
 from kfood.models import load_run
 
-NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
+ROOT = pathlib.Path(__file__).parents[1]
+NODE = ROOT / "examples" / "node"
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +212,10 @@ def node(exported, tmp_path_factory):
     """The example installed by npm: a call of it, arguments → finished process; files are read from its folder."""
     if shutil.which("npm") is None:
         pytest.skip("npm absent")
-    folder = tmp_path_factory.mktemp("node") / "node"
+    top = tmp_path_factory.mktemp("node")
+    folder = top / NODE.relative_to(ROOT)
     shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(ROOT / "kfood" / "site" / "static", top / "kfood" / "site" / "static")
     installed = subprocess.run(
         ["npm", "install", "--ignore-scripts", "--no-audit"], cwd=folder, capture_output=True, text=True
     )

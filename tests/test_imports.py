@@ -32,6 +32,7 @@ ALLOWED = {
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},
     "serve": {"data", "evaluation", "photo_files", "search", "serve"},
+    "site": {"data", "folders", "search", "serve", "site"},
 }
 WITHOUT_TENSORFLOW = (
     *(
@@ -46,7 +47,7 @@ WITHOUT_TENSORFLOW = (
         "losses",
         "layers",
     ),
-    *("models", "evaluation", "configs", "search", "serve"),
+    *("models", "evaluation", "configs", "search", "serve", "site"),
 )
 
 

@@ -1,7 +1,5 @@
 """The page in a browser: a photo is dropped, the right dish is seen; by keyboard, on a phone, without any network."""
 
-import base64
-import shutil
 import socket
 import threading
 import time
@@ -13,18 +11,13 @@ pytest.importorskip("playwright", reason="needs playwright")
 
 import serve_kitchen as colours
 import uvicorn
-from playwright.sync_api import expect, sync_playwright
+from chromium import CHROMIUM, drop, first, launched, opened
+from playwright.sync_api import expect
 
 from kfood.serve.app import create_app
 from kfood.serve.gallery import Shelf
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 
 
 @pytest.fixture(scope="module")
@@ -48,53 +41,15 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+def browser():
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser, address, request):
-    """The page, loaded; at its end nothing was asked of another server, and nothing went wrong in its script."""
-    size = getattr(request, "param", (1280, 860))
-    expect.set_options(timeout=10_000)
-    context = browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True)))
-    context.set_default_timeout(10_000)
-    page, asked, wrong = context.new_page(), [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on(
-        "console",
-        lambda message: message.type == "error" and "status of 4" not in message.text and wrong.append(message.text),
-    )
-    page.goto(address)
-    expect(page.locator("#ingredients tr")).not_to_have_count(0)
-    yield page
-    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
-    refused = "the server responded with a status of 4"  # what the browser says of a request that was refused
-    assert [text for text in wrong if refused not in text] == []
-    context.close()
-
-
-def drop(page, content, name, kind):
-    """What the browser does when a file is dropped on the page."""
-    page.evaluate(
-        """([content, name, type]) => {
-            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], name, {type}));
-            for (const event of ["dragenter", "dragover", "drop"])
-                document.querySelector("main").dispatchEvent(
-                    new DragEvent(event, {dataTransfer, bubbles: true, cancelable: true}));
-        }""",
-        [base64.b64encode(content).decode(), name, kind],
-    )
-
-
-def first(page):
-    return page.locator("#results > li").first
+    with opened(browser, address, getattr(request, "param", (1280, 860))) as page:
+        yield page
 
 
 def test_drop_a_photo_see_the_dish(page):

@@ -19,6 +19,7 @@ COMMANDS = {
     "index": "a bundle and a dataset → an index",
     "search": "a photo, a recipe or a text → what an index holds nearest to it",
     "serve": "an index → a web page to search with, and a service for programs",
+    "site": "an index → a folder that searches in the browser, without a service",
     "demo": "all of the above on the synthetic kitchen",
     "bench": "speed against the machine's limits",
     "bench-losses": "labelled photos → every loss of the α-sampling paper, in one table",
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 
 
-_WITHOUT_TENSORFLOW = ("bench-serve", "compare", "search", "serve")
+_WITHOUT_TENSORFLOW = ("bench-serve", "compare", "search", "serve", "site")
 
 
 def main(arguments: list[str] | None = None) -> int:

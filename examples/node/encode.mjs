@@ -6,12 +6,14 @@
 //   node encode.mjs BUNDLE --recipe soup.json     {"title": "…", "ingredients": ["…"], "instructions": ["…"]}
 //
 // Prints one embedding as JSON, an array of them for a file that holds a list of recipes. What is wrong is said in one
-// sentence, exit code 1. The same two functions serve an application. photo.mjs says what is read of a photo.
+// sentence, exit code 1. The same two functions serve an application. photo.mjs says what is read of a photo, encoders.js,
+// which this shares with the page of `kfood site`, what is read of a recipe.
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import ort from "onnxruntime-node";
+import * as encoders from "../../kfood/site/static/encoders.js";
 import { decodePhoto } from "./photo.mjs";
 
 /** Opens a bundle: its description, and a way to load its encoders. */
@@ -32,81 +34,13 @@ export async function openBundle(folder) {
 
 /** A photo (path or Buffer: JPEG, PNG, WebP) → Float32Array, its embedding. */
 export async function encodePhoto(bundle, photo) {
-  const { data, height, width } = await decodePhoto(photo);
-  // Resizing and normalisation are in the graph.
-  const image = new ort.Tensor("uint8", new Uint8Array(data), [1, height, width, 3]);
-  return (await (await bundle.session("image")).run({ image })).embedding.data;
-}
-
-/** What is read of a text: the first bytes of a line, the first lines of a recipe. */
-const LINE_BYTES = 10_000;
-const LINES = 500;
-
-const KEYS = ["title", "ingredients", "instructions"];
-
-/** Throws unless a recipe is an object of a string and two lists of strings, any of them missing. */
-function check(recipe, number) {
-  const refuse = (expected, received) => {
-    throw new Error(`recipe ${number}: expected ${expected}, received ${JSON.stringify(received)}.`);
-  };
-  if (recipe === null || typeof recipe !== "object" || Array.isArray(recipe)) refuse("an object", recipe);
-  const unknown = Object.keys(recipe).filter((key) => !KEYS.includes(key));
-  if (unknown.length) refuse(`the keys ${KEYS.join(", ")}`, unknown.join(", "));
-  const { title = "", ingredients = [], instructions = [] } = recipe;
-  if (typeof title !== "string") refuse("title to be a string", title);
-  for (const [key, lines] of Object.entries({ ingredients, instructions })) {
-    if (!Array.isArray(lines) || lines.some((line) => typeof line !== "string")) {
-      refuse(`${key} to be a list of strings`, lines);
-    }
-  }
+  return encoders.encodePixels(ort, await bundle.session("image"), await decodePhoto(photo));
 }
 
 /** Recipes [{title, ingredients, instructions}, …], at least one → Float32Array each, their embeddings. */
 export async function encodeRecipes(bundle, recipes) {
-  if (!Array.isArray(recipes) || !recipes.length) {
-    throw new Error("recipes: expected a list of at least one, received none.");
-  }
-  recipes.forEach(check);
-  // Memory goes by recipes, times lines of the one with the most, times the longest line.
-  const texts = recipes.map(({ title = "", ingredients = [], instructions = [] }) => ({
-    title: clean(title),
-    ingredients: ingredients.slice(0, LINES).map(clean),
-    instructions: instructions.slice(0, LINES).map(clean),
-  }));
-  const lines = texts.map(({ title, ingredients, instructions }) => [title, ...ingredients, ...instructions]);
-  const longest = lines.flat().reduce((most, line) => Math.max(most, line.length), 0);
-  const cost = texts.length * Math.max(...lines.map((all) => all.length)) * longest;
-  if (cost <= LINES * LINE_BYTES) return encodeTexts(bundle, texts, 0);
-  const found = [];
-  for (const [row, text] of texts.entries()) found.push(...(await encodeTexts(bundle, [text], row)));
-  return found;
-}
-
-/** What is read of a line; NUL and lone surrogates, which a C string and UTF-8 cannot hold, separate words. */
-function clean(text) {
-  const start = Buffer.from(text.slice(0, LINE_BYTES).toWellFormed()).subarray(0, LINE_BYTES);
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(start, { stream: true }).replaceAll("\0", " ");
-}
-
-async function encodeTexts(bundle, recipes, first) {
-  const n = recipes.length;
-  const lines = (key) => {
-    const most = Math.max(...recipes.map((recipe) => recipe[key].length));
-    const rows = recipes.flatMap((recipe) => Array.from({ length: most }, (_, i) => recipe[key][i] ?? ""));
-    return new ort.Tensor("string", rows, [n, most]);
-  };
-  const { embedding, words, known_words: known = words } = await (await bundle.session("recipe")).run({
-    title: new ort.Tensor("string", recipes.map((recipe) => recipe.title), [n]),
-    ingredients: lines("ingredients"),
-    instructions: lines("instructions"),
-  });
-  const empty = known.data.findIndex((count) => count === 0n);
-  if (empty >= 0) {
-    const received = words.data[empty] === 0n ? "none" : `${words.data[empty]}, all of them unknown to it`;
-    throw new Error(`recipe ${first + empty}: expected at least one word that the model knows, received ${received}.`);
-  }
-  const width = embedding.dims[1];
-  return recipes.map((_, row) => embedding.data.slice(row * width, (row + 1) * width));
+  const found = await encoders.encodeRecipes(ort, await bundle.session("recipe"), recipes);
+  return found.map(({ embedding }) => embedding);
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -8,7 +8,7 @@ import re
 
 _FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
-_UNITS = frozenset(
+UNITS = frozenset(
     """
     bag bags bar bars bottle bottles bowl bowls box boxes bunch bunches c can cans carton cartons centiliter centiliters
     cl clove cloves container containers cup cups dash dashes dl drop drops ear ears envelope envelopes fl fluid g gal
@@ -20,10 +20,14 @@ _UNITS = frozenset(
     teaspoon teaspoons tin tins ts tsp tsps tub tubs
     """.split()
 )
-_BEFORE = frozenset(
+"""Words between an amount and a name."""
+
+BEFORE = frozenset(
     "a about an approximately approx around big each extra few half heaping heaped large level medium of one scant "
     "several size sized small some the to x".split()
 )
+"""Words that are taken for a part of the amount."""
+
 _AMOUNT = re.compile(rf"[\d{_FRACTIONS}][\d{_FRACTIONS}.,/⁄\-–—]*")
 _WITH_UNIT = re.compile(rf"([\d{_FRACTIONS}][\d{_FRACTIONS}.,/⁄\-–—]*)([a-z]+)")
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
@@ -60,9 +64,9 @@ def _is_amount(word: str) -> bool:
     glued = _WITH_UNIT.fullmatch(bare)
     return (
         not bare
-        or bare in _UNITS
-        or bare in _BEFORE
+        or bare in UNITS
+        or bare in BEFORE
         or bare in ("-", "–", "—", "&")
         or _AMOUNT.fullmatch(bare) is not None
-        or (glued is not None and glued[2] in _UNITS)
+        or (glued is not None and glued[2] in UNITS)
     )

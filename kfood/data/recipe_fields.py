@@ -74,7 +74,9 @@ USUAL = {
 }
 """What a recipe holds → the usual names of its field, the likeliest first, in lower-case letters alone."""
 
-_OF_INGREDIENT = ("amount", "quantity", "unit", "units", "food", "name", "ingredient", "item")
+OF_INGREDIENT = ("amount", "quantity", "unit", "units", "food", "name", "ingredient", "item")
+"""What an ingredient that is an object is made of, in the order in which it is written."""
+
 _LONGEST_LITERAL = 1_000_000
 _DEEPEST = 8
 
@@ -270,7 +272,7 @@ def _of_object(value: JsonMapping, sentences: bool, depth: int) -> Iterator[str]
         if isinstance(value.get(name), str) and value[name].strip():
             yield from _lines(value[name], False, depth + 1)
             return
-    parts = [_part(value[name]) for name in _OF_INGREDIENT if value.get(name) not in (None, "", 0)]
+    parts = [_part(value[name]) for name in OF_INGREDIENT if value.get(name) not in (None, "", 0)]
     note = clean(value.get("note"))
     if parts or note:
         # Mealie's unparsed lines: the whole line is the note, beside a quantity of 1 that was never written.

@@ -1,6 +1,7 @@
-"use strict";
 // The page's behaviour: one query at a time (a photo, a recipe, or words), and ingredients that limit what it finds.
-// Everything comes from this server; what recipes say is written as text, never as HTML.
+// What is found comes from source.js; what recipes say is written as text, never as HTML.
+
+import * as source from "./source.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (name, text = "", kind = "") => Object.assign(document.createElement(name), { textContent: text, className: kind });
@@ -16,24 +17,16 @@ async function search(next) {
   if (!query) return;
   running?.abort();
   const mine = (running = new AbortController());
-  const form = new FormData();
-  form.append(query.kind, query.value);
-  form.append("k", 12);
-  for (const [name, how] of ticked) if (how) form.append(how, name);
-  if ($("explain").checked) form.append("explain", "true");
+  const wanted = { k: 12, with: chosen("with"), without: chosen("without"), explain: $("explain").checked };
   $("results").classList.add("busy");
   $("status").textContent = "Searching …";
   $("problem").hidden = true;
   try {
-    const answer = await fetch("search", { method: "POST", body: form, signal: mine.signal });
-    const content = await answer.json().catch(() => ({ detail: `The service answered ${answer.status}.` }));
-    if (!answer.ok) throw new Error(content.detail);
-    show(content);
+    const say = (text) => running === mine && ($("status").textContent = text);
+    show(await source.search(query, wanted, mine.signal, say));
     if (next && narrow.matches) $("asked").scrollIntoView({ behavior: "smooth", block: "start" });
   } catch (error) {
-    if (error.name === "AbortError") return;
-    const lost = error instanceof TypeError;
-    problem(lost ? "The service does not answer. Is it still running?" : error.message);
+    if (error.name !== "AbortError") problem(error.message);
   } finally {
     if (running === mine) $("results").classList.remove("busy");
   }
@@ -187,6 +180,8 @@ $("explain").onchange = () => search();
 
 // Ingredients
 
+const chosen = (way) => [...ticked].filter(([, how]) => how === way).map(([name]) => name);
+
 function showIngredients() {
   const focused = document.activeElement?.id;
   $("ingredients").replaceChildren(
@@ -211,7 +206,7 @@ function showIngredients() {
     }),
   );
   if (focused) $(focused)?.focus(); // the list was made anew
-  const said = ["with", "without"].map((way) => [way, [...ticked].filter(([, how]) => how === way).map(([name]) => name)]);
+  const said = ["with", "without"].map((way) => [way, chosen(way)]);
   $("filtered").textContent = said.filter(([, names]) => names.length).map(([way, names]) => `${way} ${names.join(", ")}`).join("; ");
 }
 
@@ -236,17 +231,16 @@ let asking = 0;
 $("ingredient").oninput = () => {
   clearTimeout(asking);
   asking = setTimeout(async () => {
-    const start = encodeURIComponent($("ingredient").value.trim().slice(0, 100));
-    const names = await (await fetch(`ingredients?limit=12&start=${start}`)).json();
+    const names = await source.names($("ingredient").value.trim().slice(0, 100), 12);
     $("names").replaceChildren(...names.map(({ name }) => Object.assign(make("option"), { value: name })));
   }, 120);
 };
 
-// What this service can do
+// What can be done here
 
 async function begin() {
   if (narrow.matches) $("filters").open = false;
-  const [health, names] = await Promise.all(["health", "ingredients?limit=8"].map(async (url) => (await fetch(url)).json()));
+  const [health, names] = await Promise.all([source.about(), source.names("", 8)]);
   const reads = health.searches.includes("text");
   $("about").textContent = `${number(health.items)} ${reads ? "recipes" : "photos"} · ${health.model} · ${health.index.dataset}`;
   document.querySelector(".panel.text").hidden = !reads;
@@ -255,4 +249,4 @@ async function begin() {
   for (const { name } of names) ticked.set(name, "");
   showIngredients();
 }
-begin().catch(() => problem("The service does not answer. Is it still running?"));
+begin().catch((error) => problem(error.message));
