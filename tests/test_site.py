@@ -27,8 +27,7 @@ from kfood.data.recipe_formats import parse_recipe
 from kfood.evaluation import metrics
 from kfood.export.bundle import export_bundle
 from kfood.export.runtime import Bundle, decode_photo
-from kfood.search import plain_recipe
-from kfood.serve import ingredients
+from kfood.search import ingredients, plain_recipe
 from kfood.site import OnnxruntimeWeb, build_site, building, by_npm, from_copy, vendored
 from kfood.tools.main import main
 

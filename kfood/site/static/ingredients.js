@@ -1,4 +1,4 @@
-// Which recipes have an ingredient, as kfood/serve/ingredients.py says, and the name in a line of ingredients, as
+// Which recipes have an ingredient, as kfood/search/ingredients.py says, and the name in a line of ingredients, as
 // kfood/data/ingredient_names.py says.
 
 const AMOUNT = /^[\p{Nd}¼½¾⅐-⅞][\p{Nd}¼½¾⅐-⅞.,/⁄\-–—]*$/u;
