@@ -121,7 +121,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def page(browser, index, bundle, runtime, served, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "site"
     build_site(folder, index, bundle, runtime)
-    with opened(browser, served(folder)) as page:
+    with opened(browser, served(folder.parent) + "site/") as page:  # under a path of its own
         yield page
 
 
