@@ -2,8 +2,8 @@
 
 Malkov and Yashunin 2018, https://arxiv.org/abs/1603.09320 (HNSW); Jégou et al. 2011,
 https://doi.org/10.1109/TPAMI.2010.57 (inverted lists, product codes); André et al. 2015,
-https://doi.org/10.14778/2856318.2856324 (codes of half a byte, many at once). A file holds the rows that its name says, and is
-written whole, beside the one before it.
+https://doi.org/10.14778/2856318.2856324 (codes of half a byte, many at once).
+A file holds the rows that its name says, and is written whole, beside the one before it.
 """
 
 import dataclasses
@@ -109,8 +109,8 @@ def _probes(lists):
 
 
 def _product_codes(rows, dim):
-    """Half a byte for about eight numbers: the least divisor of the width above an eighth of it."""
-    parts = next(parts for parts in range(-(-dim // 8), dim + 1) if dim % parts == 0)
+    """Half a byte for about four numbers: the least divisor of the width above a quarter of it."""
+    parts = next(parts for parts in range(-(-dim // 4), dim + 1) if dim % parts == 0)
     return f"IVF{_lists(rows)},PQ{parts}x4fs"
 
 
@@ -128,5 +128,5 @@ ENGINES = {
     "flat": Faiss(lambda rows, dim: "Flat", (2, 0)),
     "hnsw": Faiss(lambda rows, dim: "HNSW32,SQ8", (4, 50)),
     # The centres of 256 lists are learned from 39 rows each.
-    "ivfpq": Faiss(_product_codes, (20, 300), least=39 * 256),
+    "ivfpq": Faiss(_product_codes, (20, 200), least=39 * 256),
 }
