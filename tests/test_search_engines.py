@@ -259,6 +259,25 @@ def test_an_engine_may_stay_behind(name, tmp_path, monkeypatch):
         assert check(path, vectors, "euclidean", random, 0.95).description["engine"]["rows"] == rows
 
 
+def test_an_engine_that_is_not_there_follows_later(tmp_path, monkeypatch):
+    random, path = np.random.default_rng(3), tmp_path / "index"
+    vectors = vector_items.pairs(random, ["a", "b", "c"])
+    search.build_index(path, Encoder(), vector_items.items(vectors), engine="int8", **SOURCE)
+
+    def extend(self, place, gallery, start):
+        raise ConnectionError("the server is gone.")
+
+    more = vector_items.pairs(random, ["b", "d"])
+    with monkeypatch.context() as patch:
+        patch.setattr("kfood.search.int8.Int8.extend", extend)
+        with pytest.raises(ConnectionError, match=r"the server is gone\. The items are changed all the same"):
+            search.add_items(path, Encoder(), vector_items.items(more), **SOURCE)
+        assert check(path, vectors | more, "euclidean", random, 1).description["engine"]["rows"] == 3
+    search.delete_items(path, ["a"])
+    vectors = {id: pair for id, pair in (vectors | more).items() if id != "a"}
+    assert check(path, vectors, "euclidean", random, 1).description["engine"]["rows"] == 5
+
+
 def test_few_rows_have_no_product_codes(tmp_path):
     pytest.importorskip("faiss", reason="needs kfood[faiss]")
     random = np.random.default_rng(3)
@@ -351,3 +370,45 @@ def test_milvus_says_who_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "index/index.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match=r"expected the collection kfood_other_photos, .* received none"):
         search.Index.open(tmp_path / "index").warm()
+
+
+def test_milvus_at_an_address(tmp_path, monkeypatch):
+    """Two indexes share a server, here that of Milvus Lite; what replaces one takes its collections away."""
+    pytest.importorskip("milvus_lite", reason="needs kfood[milvus]")
+    import pymilvus
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+    monkeypatch.setattr("kfood.search.index.BLOCK", 0)
+    monkeypatch.setattr(updating, "WORTH", 0)
+    server, database, port = start_server_in_thread(data_dir=str(tmp_path / "server"), host="127.0.0.1", port=0)
+    try:
+        options = {"engine": "milvus", "address": f"http://127.0.0.1:{port}", **SOURCE}
+        random = np.random.default_rng(8)
+        first = vector_items.pairs(random, [f"a{number}" for number in range(60)])
+        other = vector_items.pairs(random, [f"b{number}" for number in range(40)])
+        search.build_index(tmp_path / "first", Encoder(), vector_items.items(first), **options)
+        search.build_index(tmp_path / "other", Encoder(), vector_items.items(other), **options)
+        more = vector_items.pairs(random, ["a1", "c1"])
+        search.add_items(tmp_path / "first", Encoder(), vector_items.items(more), **SOURCE)
+        search.delete_items(tmp_path / "first", ["a2", "a3"])
+        first = {id: pair for id, pair in (first | more).items() if id not in ("a2", "a3")}
+        index = check(tmp_path / "first", first, "euclidean", random, 0.95)
+        check(tmp_path / "other", other, "euclidean", random, 0.95)
+        client = pymilvus.MilvusClient(options["address"])
+        rows = {name: client.get_collection_stats(name)["row_count"] for name in client.list_collections()}
+        key = index.description["engine"]["key"]
+        assert rows.pop(f"kfood_{key}_photos") == rows.pop(f"kfood_{key}_recipes") == 59  # none that is deleted
+        assert list(rows.values()) == [40, 40]
+        before = index.search(np.ones(DIM), "recipes", 5)
+        search.delete_items(tmp_path / "first", list(first)[:40])  # those left are written anew
+        assert index.search(np.ones(DIM), "recipes", 5) == before  # by itself, its collection being gone
+        first = dict(list(first.items())[40:])
+        index = check(tmp_path / "first", first, "euclidean", random, 0.95)
+        assert index.description["engine"]["key"] != key
+        search.build_index(tmp_path / "other", Encoder(), vector_items.items(first), overwrite=True, **options)
+        check(tmp_path / "other", first, "euclidean", random, 0.95)
+        assert len(client.list_collections()) == 4
+        assert not list(tmp_path.rglob("milvus.db"))
+    finally:
+        server.stop(grace=0)
+        database.close()

@@ -90,6 +90,7 @@ class Milvus(engines.Engine):
             )
         client.load_collection(_name(place))
         times, least = self.candidates
+        missing = _import_pymilvus().MilvusException
 
         def find(query, top, among):
             wanted = min(max(times * top, least), _MOST)
@@ -98,14 +99,19 @@ class Milvus(engines.Engine):
             condition = f"row < {len(gallery)}"
             if among is not None:
                 condition = _condition(among)
-            found = client.search(
-                _name(place),
-                data=[query],
-                limit=wanted,
-                filter=condition,
-                output_fields=["row"],
-                search_params={"params": {"ef": max(_EFFORT, wanted)}},
-            )
+            try:
+                found = client.search(
+                    _name(place),
+                    data=[query],
+                    limit=wanted,
+                    filter=condition,
+                    output_fields=["row"],
+                    search_params={"params": {"ef": max(_EFFORT, wanted)}},
+                )
+            except missing:
+                if client.has_collection(_name(place)):
+                    raise
+                return np.zeros(0, np.int64)  # the index on disk is another by now: this one compares all
             return np.array([hit["row"] for hit in found[0]], np.int64)
 
         return find
@@ -141,11 +147,11 @@ def _connect(place):
         if place.address:
             raise ConnectionError(
                 f"{place.address}: expected a Milvus server, and its token in {_TOKEN} if it wants one, received: "
-                f"{error.message}"
+                f"{error.message}."
             ) from error
         raise BlockingIOError(
             f"{_database(place)}: expected the database of Milvus Lite, which one process has at a time, received: "
-            f"{error.message}; end the process that has it (kfood serve?), or use a server by --address."
+            f"{error.message}; end the process that has it (kfood serve?), or index with a server's --address."
         ) from error
 
 

@@ -149,7 +149,13 @@ def _commit(path, description, deleted, changed):
     else:
         behind = max(description["rows"] - state["rows"], description["deleted"] - state["deleted"])
         if behind > max(engine.lag(place) for place in states.places(path, description)):
-            building.extend(path, description, measured=False)
+            try:
+                building.extend(path, description, measured=False)
+            except (BlockingIOError, ConnectionError) as error:
+                raise type(error)(
+                    f"{error} The items are changed all the same; until the next change the index compares itself what "
+                    "its engine lacks."
+                ) from error
             states.commit(path, description, states.engine_names(description))
     states.clean(path, description)
 
