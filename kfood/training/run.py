@@ -97,7 +97,7 @@ class TrainingRun:
             self._description = runs.settled(self.folder, self._description, resume)
             prepare_keras(self.config)
             self.model = MODELS[name].load()(experiment.model, spec)
-            self.model.compile(jit_compile=self.config.jit_compile)
+            self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
             self.progress = load_checkpoint(self.model, last) if resume and last.is_file() else Progress()
