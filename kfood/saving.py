@@ -15,6 +15,7 @@ SERIALIZABLE = {
     "kfood.layers.bag": ("WordBag",),
     "kfood.layers.hierarchical": ("Places",),
     "kfood.layers.image": ("PhotoNormalization",),
+    "kfood.layers.memory": ("PairMemory",),
     "kfood.layers.outputs": ("UnitLength",),
     "kfood.layers.pictures": ("Enlarge",),
     "kfood.layers.pooling": ("RootPooling",),
