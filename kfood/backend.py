@@ -8,7 +8,6 @@ written with ``keras.ops``; what they need beyond that is these functions. Losse
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 from keras import ops
 
 if keras.backend.backend() == "tensorflow":
@@ -21,8 +20,8 @@ def numbered(data, name, number):
     Args:
         data: a dict of features, a ``tf.data.Dataset`` of such dicts, a tuple that begins with either, or other.
         name: of the feature, strings or integers ``[batch]``.
-        number: of the feature that takes its place, int32 ``[batch]``, equal where the strings are equal; one that is
-            there already stays.
+        number: of the feature that takes its place, int64 ``[batch]``, equal where the strings are equal, in every
+            batch; one that is there already stays.
 
     Returns:
         The same kind of data; what has no such feature, or is nothing of these, as it is.
@@ -41,9 +40,10 @@ def numbered(data, name, number):
 
 
 def _numbers(values):
-    if tf.is_tensor(values):
-        return tf.unique(tf.reshape(values, [-1])).idx
-    return np.unique(np.ravel(values), return_inverse=True)[1].astype("int32")
+    values = tf.reshape(tf.convert_to_tensor(values), [-1])
+    if values.dtype == tf.string:
+        return tf.strings.to_hash_bucket_fast(values, tf.int64.max)  # the same in every process
+    return tf.cast(values, tf.int64)
 
 
 def gradients(objective, variables):
@@ -78,7 +78,7 @@ def gradients_after(embed, between, objectives, variables):
         embed: function without arguments → a structure of tensors.
         between: function (features without gradient) → any structure.
         objectives: function (features) → (list of scalar losses, any structure).
-        variables: a list of Keras variables for each of these losses.
+        variables: for each of these losses a list of Keras variables, or of tensors from which ``embed`` computes.
 
     Returns:
         (result of ``between``, structure of ``objectives``, for each loss a list of gradients, one a variable).
@@ -87,7 +87,7 @@ def gradients_after(embed, between, objectives, variables):
         NotImplementedError: Keras runs on another backend than TensorFlow.
     """
     _needs_tensorflow()
-    values = [[variable.value for variable in own] for own in variables]
+    values = [_values(own) for own in variables]
     with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
         tape.watch(values)
         features = embed()
@@ -95,6 +95,72 @@ def gradients_after(embed, between, objectives, variables):
             passed = between(keras.tree.map_structure(tf.stop_gradient, features))
         losses, extra = objectives(features)
     return passed, extra, [tape.gradient(loss, own) for loss, own in zip(losses, values, strict=True)]
+
+
+def pulled_back(function, upstream, variables):
+    """Gradients of variables, given those of what ``function`` computes from them.
+
+    Args:
+        function: function without arguments → list of tensors.
+        upstream: for each list of ``variables`` the gradients of these tensors, None where there is none.
+        variables: lists of Keras variables.
+
+    Returns:
+        For each list of variables a list of gradients, None where a variable is not reached.
+
+    Raises:
+        NotImplementedError: Keras runs on another backend than TensorFlow.
+    """
+    _needs_tensorflow()
+    values = [_values(own) for own in variables]
+    with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        outputs = function()
+    found = []
+    for given, own in zip(upstream, values, strict=True):
+        pairs = [pair for pair in zip(outputs, given, strict=True) if pair[1] is not None]
+        reached, gradients = ([list(side) for side in zip(*pairs, strict=True)]) if pairs else ([], [])
+        found.append(tape.gradient(reached, own, output_gradients=gradients) if pairs else [None] * len(own))
+    return found
+
+
+def repeated(body, count, sums):
+    """Plays ``body`` one time after another, inside a graph too: the memory is that of one time, beside the results.
+
+    Args:
+        body: function (index, int scalar; sums) → (sums, list of tensors); it may read and change variables.
+        count: how often; int, or int scalar tensor, at least 1.
+        sums: list of tensors that each time receives and hands on, changed, in the same shapes.
+
+    Returns:
+        (the last sums, the list of tensors, of all times one above the other: ``[count, ...]``).
+
+    Raises:
+        NotImplementedError: Keras runs on another backend than TensorFlow.
+    """
+    _needs_tensorflow()
+    if tf.executing_eagerly():
+        rows = []
+        for index in range(int(count)):
+            sums, row = body(tf.constant(index), sums)
+            rows.append(row)
+        return sums, [tf.stack(column) for column in zip(*rows, strict=True)]
+    # Traced once, apart: what it gives has to be known before the loop begins.
+    specs = [tf.TensorSpec(part.shape, part.dtype) for part in sums]
+    traced = tf.function(body, autograph=False).get_concrete_function(tf.TensorSpec([], tf.int32), specs)
+    kept = [tf.TensorArray(t.dtype, count, element_shape=t.shape) for t in traced.structured_outputs[1]]
+
+    def step(index, sums, kept):
+        sums, row = traced(index, list(sums))
+        return index + 1, sums, [array.write(index, part) for array, part in zip(kept, row, strict=True)]
+
+    start = (tf.constant(0), list(sums), kept)
+    _, sums, kept = tf.while_loop(lambda index, *_: index < count, step, start, parallel_iterations=1)
+    return sums, [array.stack() for array in kept]
+
+
+def _values(variables):
+    return [variable.value if isinstance(variable, keras.Variable) else variable for variable in variables]
 
 
 def input_gradient(function, inputs):

@@ -17,13 +17,13 @@ feature in a batch  dtype and shape                                          mea
 ``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
 ``class_id``        int32 [batch]                                            food class; of recipes, 0 = background
 ``without_photo_…`` as that recipe input, of another number of recipes       recipes without photos, training only
-``recipe_number``   int32 [batch]                                            equal in a batch: photos of one recipe
+``recipe_number``   int64 [batch]                                            equal in any batch: photos of one recipe
 =================== ======================================================== ==========================================
 
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
 
 Items of one ``recipe_number`` are never each other's negatives; without that feature each item is a recipe of its own.
-``id`` is for people: ``fit`` and its like put ``recipe_number`` in its place, equal for equal strings, where the batch
+``id`` is for people: ``fit`` and its like put ``recipe_number`` in its place, a hash of the strings, where the batch
 has none yet; XLA could not compile a step with strings.
 """
 

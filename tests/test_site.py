@@ -498,13 +498,13 @@ def test_a_folder_in_the_way_or_a_failure_leaves_all_as_it_was(index, bundle, tm
 
 
 def test_what_cannot_be_a_site(index, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(index, "_embeddings", {"trajectories": None})
+    monkeypatch.setattr(index._rows, "embeddings", {"trajectories": None})
     with pytest.raises(ValueError, match="expected an index of recipes or photos, received one of trajectories"):
         build_site(tmp_path / "site", index, bundle, NO_RUNTIME)
-    monkeypatch.setattr(index, "_embeddings", {"photos": np.full((6, 6), 7e4, np.float32)})
+    monkeypatch.setattr(index._rows, "embeddings", {"photos": np.full((6, 6), 7e4, np.float32)})
     with pytest.raises(ValueError, match="below 65,504"):
         build_site(tmp_path / "site", index, bundle, NO_RUNTIME)
-    monkeypatch.setattr(index, "_embeddings", {"photos": np.full((6, 6), 1, np.float32)})
+    monkeypatch.setattr(index._rows, "embeddings", {"photos": np.full((6, 6), 1, np.float32)})
     assert build_site(tmp_path / "site", index, bundle, NO_RUNTIME)["searches"] == ["photo"]
 
 

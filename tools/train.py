@@ -7,6 +7,7 @@ Examples:
     kfood train acme --data DATA --run RUN --preset small --resume
     kfood train alpha_gao --data LABELLED --run PHOTOS --preset small --variant softmax
     kfood train acme --data DATA --run RUN --preset small --set image_encoder.weights=PHOTOS
+    kfood train two_tower --data DATA --run RUN --batch-size 4096 --chunk 64
     kfood train two_tower --data DATA --run RUN --set training.views=1 --set image_encoder.backbone=efficientnet_lite2
 """
 
@@ -38,6 +39,9 @@ class Train:
     """Passes over the training split; the preset's by default. With --resume, as many as the run has, or more."""
     batch_size: int | None = None
     """Pairs, or photos, a step; the preset's by default."""
+    chunk: int | None = None
+    """So many of a step's pairs pass the encoders at once: a big batch in the memory of a small one, for one more
+    forward pass. 0, the default: all."""
     seed: int | None = None
     """Of weights, order, augmentation and noise; the preset's by default."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -61,7 +65,7 @@ def run(args: Train) -> None:
     from kfood.data.dataset import open_dataset
     from kfood.training import train
 
-    named = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
+    named = {"epochs": args.epochs, "batch_size": args.batch_size, "chunk": args.chunk, "seed": args.seed}
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
     preset = args.preset or default_preset(args.model)
     chosen = experiment(args.model, preset, args.variant, overrides)

@@ -140,7 +140,7 @@ def recipe_batches(
             **recipe_tokens(batch, spec, tokenizer),
             schema.INGREDIENT_IDS: tokenizer.ingredient_ids(batch[schema.INGREDIENT_NAMES]),
             schema.CLASS_ID: batch[schema.CLASS_ID],
-            schema.RECIPE_NUMBER: tf.unique(batch[schema.ID]).idx,
+            schema.RECIPE_NUMBER: tf.strings.to_hash_bucket_fast(batch[schema.ID], tf.int64.max),
         }
 
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)

@@ -4,11 +4,33 @@ Of two modalities: rows are anchors of one, columns the gallery of the other, an
 on one set of embeddings and its classes are in :mod:`kfood.losses.pairs`.
 """
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
 from kfood import miners
 from kfood.losses import listwise
+
+
+class Others(NamedTuple):
+    """Items beside the batch's, e.g. of earlier batches (:mod:`kfood.layers.memory`), as negatives in both directions.
+
+    Attributes:
+        sides: two float ``[n, k]``: of each image with the others' recipes, of each recipe with the others' images.
+        counted: bool ``[n, k]``, which of them are negatives of which pair.
+    """
+
+    sides: tuple[Any, Any]
+    counted: Any
+
+
+def _beside(sides, others, left_out):
+    """Both directions' ``[n, n]``, the others' columns behind: ``[n, n + k]``."""
+    if others is None:
+        return sides
+    further = [ops.where(others.counted, side, left_out) for side in others.sides]
+    return [ops.concatenate(both, axis=1) for both in zip(sides, further, strict=True)]
 
 
 def hard_triplet(distances, positives, margin):
@@ -52,6 +74,24 @@ def all_triplets(distances, positives, margin, adaptive=False):
     return mean_of_active(terms) if adaptive else ops.sum(terms) / ops.maximum(ops.sum(is_negative), 1.0)
 
 
+def instance_triplets(distances, positives, margin, others=None):
+    """AdaMine's instance loss (Eq. 3 and 4, normalised as section 3.4): :func:`all_triplets` in both directions.
+
+    Args:
+        distances: float ``[n, n]``, images × recipes.
+        positives: bool ``[n, n]``, true where an image is of the recipe.
+        margin: float.
+        others: :class:`Others`, distances: further negatives.
+
+    Returns:
+        float scalar.
+    """
+    sides = _beside((distances, ops.transpose(distances)), others, 1e4)  # so far away that its hinge is 0
+    none = ops.shape(sides[0])[1] - ops.shape(positives)[1]
+    positives = ops.pad(positives, ((0, 0), (0, none)))
+    return sum(all_triplets(side, positives, margin, adaptive=True) for side in sides)
+
+
 def class_triplets(distances, labels, background, margin):
     """Triplet loss over classes: every item of the anchor's class a positive, every item of another a negative.
 
@@ -92,7 +132,7 @@ def mean_of_active(terms):
     return ops.sum(terms) / ops.maximum(ops.sum(active), 1.0)
 
 
-def mismatched_pairs(cosines, positives, margin, positive_share):
+def mismatched_pairs(cosines, positives, margin, positive_share, others=None):
     """JNE's cosine loss: pairs drawn together, mismatched ones pushed under a margin (Salvador et al. 2017, Eq. 1).
 
     ``share · (1 - cos)`` for a pair and ``(1 - share) · [cos - margin]+`` for an image with another recipe: the
@@ -103,6 +143,7 @@ def mismatched_pairs(cosines, positives, margin, positive_share):
         positives: bool ``[n, n]``, true where an image is of the recipe; the diagonal holds the pairs.
         margin: float.
         positive_share: chance of a matching pair (released code: 0.2).
+        others: :class:`Others`, cosines: further pairs, all mismatched.
 
     Returns:
         float scalar.
@@ -110,17 +151,23 @@ def mismatched_pairs(cosines, positives, margin, positive_share):
     match = ops.cast(positives, cosines.dtype)
     other = 1.0 - match
     positive = ops.sum((1.0 - cosines) * match) / ops.sum(match)
-    negative = ops.sum(ops.relu(cosines - margin) * other) / ops.maximum(ops.sum(other), 1.0)
+    terms, count = ops.sum(ops.relu(cosines - margin) * other), ops.sum(other)
+    if others is not None:
+        counted = ops.cast(others.counted, cosines.dtype)
+        terms += sum(ops.sum(ops.relu(side - margin) * counted) for side in others.sides)
+        count += 2.0 * ops.sum(counted)
+    negative = terms / ops.maximum(count, 1.0)
     return positive_share * positive + (1.0 - positive_share) * negative
 
 
-def symmetric_cross_entropy(logits, positives):
+def symmetric_cross_entropy(logits, positives, others=None):
     """Each image names its recipe among the batch's, and each recipe its image (Radford et al. 2021, Figure 3).
 
     Args:
         logits: float ``[n, n]``, similarities over a temperature; the pairs stand on the diagonal.
         positives: bool ``[n, n]``, true where an image is of the recipe. All but the pair itself are left out of the
             choice: they are no wrong answers.
+        others: :class:`Others`, logits: further wrong answers.
 
     Returns:
         float scalar: the mean over both directions.
@@ -128,10 +175,8 @@ def symmetric_cross_entropy(logits, positives):
     labels = ops.arange(ops.shape(logits)[0])
     left_out = ops.logical_and(positives, ops.logical_not(ops.eye(ops.shape(logits)[0], dtype="bool")))
     logits = ops.where(left_out, -1e4, logits)  # float16 holds it, and exp of it is 0 beside any logit
-    both = [
-        ops.mean(keras.losses.sparse_categorical_crossentropy(labels, side, from_logits=True))
-        for side in (logits, ops.transpose(logits))
-    ]
+    sides = _beside((logits, ops.transpose(logits)), others, -1e4)
+    both = [ops.mean(keras.losses.sparse_categorical_crossentropy(labels, side, from_logits=True)) for side in sides]
     return 0.5 * (both[0] + both[1])
 
 

@@ -15,6 +15,8 @@ from keras import ops
 from kfood import backend, distances, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
+from kfood.models import chunks
+from kfood.models.chunks import random_states
 from kfood.models.phases import Phase
 from kfood.models.searched import scaling_layers, searched
 from kfood.settings import from_dict, without_sources
@@ -67,6 +69,7 @@ class RetrievalModel(keras.Model):
         self.decoders: dict[str, Decoder] = {}
         self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
         self.loss_means: dict[str, keras.metrics.Mean] = {}
+        self.chunk = 0
 
     def build(self, input_shape=None):
         """Marks the model as built: its networks are functional and have their variables from the start."""
@@ -102,6 +105,18 @@ class RetrievalModel(keras.Model):
     def embed(self, batch: Mapping[str, Any], training: bool) -> dict[str, Any]:
         """A batch of features → every tensor that the losses need, by name."""
         raise NotImplementedError
+
+    def embed_items(self, batch: Mapping[str, Any], training: bool) -> dict[str, Any]:
+        """What :meth:`embed` computes of each item for itself, batch normalisation aside, an axis of items first.
+
+        A model whose :meth:`embed` looks beyond single items has this and :meth:`from_items` in its place: a big batch
+        goes through this one in chunks.
+        """
+        return self.embed(batch, training)
+
+    def from_items(self, features: dict[str, Any], batch: Mapping[str, Any], training: bool) -> dict[str, Any]:
+        """What :meth:`embed` makes of the whole batch's :meth:`embed_items`."""
+        return features
 
     def losses_of(self, phase: str, features: Mapping[str, Any], batch: Mapping[str, Any], training: bool) -> dict:
         """The named scalar losses of one adversary, or of the last phase and those that move together with it."""
@@ -156,6 +171,7 @@ class RetrievalModel(keras.Model):
         loss: None = None,
         *,
         optimizer: keras.optimizers.Optimizer | str | None = None,
+        chunk: int = 0,
         **kwargs,
     ):
         """Prepares training.
@@ -164,11 +180,12 @@ class RetrievalModel(keras.Model):
             optimizers: phase name → optimizer, or the name of one, where they shall differ from the config's.
             loss: none; it stands where ``keras.Model.compile`` has it.
             optimizer: that of a model of one phase, as ``keras.Model.compile`` takes it.
+            chunk: items that pass the encoders at once, see :mod:`kfood.models.chunks`; 0: the whole batch.
             **kwargs: ``run_eagerly``, ``jit_compile``, ``steps_per_execution`` as in ``keras.Model.compile``.
 
         Raises:
-            ValueError: an optimizer for a phase that does not exist, one for several phases, or a loss or metric: these
-                are the model's own.
+            ValueError: an optimizer for a phase that does not exist, one for several phases, a chunk of a model that
+                is not descended to, or a loss or metric: these are the model's own.
         """
         own = [name for name in _NOT_COMPILED if kwargs.pop(name, loss if name == "loss" else None) is not None]
         if own:
@@ -181,6 +198,9 @@ class RetrievalModel(keras.Model):
             raise ValueError(
                 f"optimizers: expected phases among {[phase.name for phase in self.phases]}, received {unknown}."
             )
+        if chunk < 0 or (chunk and not self.phases[-1].all_variables):
+            valid = "at least 0" if chunk < 0 else f"0, for {self.name} is solved and not descended to"
+            raise ValueError(f"chunk: expected {valid}, received {chunk}.")
         mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
@@ -193,6 +213,7 @@ class RetrievalModel(keras.Model):
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=made[self.phases[-1].name], auto_scale_loss=False, **kwargs)
         self.optimizers = made
+        self.chunk = chunk
 
     def _optimizers_by_phase(self, optimizers, optimizer):
         if optimizer is not None and optimizers is not None:
@@ -214,12 +235,14 @@ class RetrievalModel(keras.Model):
             "optimizers": {name: keras.saving.serialize_keras_object(o) for name, o in self.optimizers.items()},
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
+            "chunk": self.chunk,
         }
 
     def compile_from_config(self, config):
         """The reverse of :meth:`get_compile_config`; the optimizers are built on their own phases' variables."""
         optimizers = {name: keras.saving.deserialize_keras_object(o) for name, o in config["optimizers"].items()}
-        self.compile(optimizers, jit_compile=config["jit_compile"], run_eagerly=config["run_eagerly"])
+        options = {name: config[name] for name in ("jit_compile", "run_eagerly", "chunk") if name in config}
+        self.compile(optimizers, **options)
 
     @property
     def metrics(self):
@@ -271,9 +294,13 @@ class RetrievalModel(keras.Model):
             named = self.losses_of(main.name, features, batch, training=True)
             return [self._scaled(phase, named) for phase in joint], (named, features)
 
-        moved, (own, features), gradients = backend.gradients_after(
-            lambda: self.embed(batch, training=True), play, objectives, [phase.variables for phase in joint]
-        )
+        variables = [phase.variables for phase in joint]
+        if chunks.is_larger(batch, self.chunk):
+            moved, (own, features), gradients = chunks.gradients_after(self, batch, play, objectives, variables)
+        else:
+            moved, (own, features), gradients = backend.gradients_after(
+                lambda: self.embed(batch, training=True), play, objectives, variables
+            )
         for phase, gradient in zip(joint, gradients, strict=True):
             self.optimizers[phase.name].apply(gradient, phase.variables)
         self.end_step(features)
@@ -385,7 +412,7 @@ def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:
 
 
 def recipes_of(batch: Mapping[str, Any], embeddings):
-    """The number of each item's recipe, int ``[batch]``: equal ones are positives, never negatives.
+    """The number of each item's recipe, int64 ``[batch]``: equal ones are positives, never negatives.
 
     Args:
         batch: without the feature ``recipe_number``, or ``id`` in what ``fit`` receives, each item is a recipe of its
@@ -393,14 +420,8 @@ def recipes_of(batch: Mapping[str, Any], embeddings):
         embeddings: ``[batch, ...]``, of these items.
     """
     if schema.RECIPE_NUMBER in batch:
-        return ops.cast(batch[schema.RECIPE_NUMBER], "int32")
-    return ops.arange(ops.shape(embeddings)[0])
-
-
-def random_states(model: keras.Model) -> list:
-    """State of every seed generator, each once; Keras does not count them among the weights."""
-    generators = [generator for layer in model._flatten_layers() for generator in layer._seed_generators]
-    return [g.state for g in {id(generator): generator for generator in generators}.values()]
+        return ops.cast(batch[schema.RECIPE_NUMBER], "int64")
+    return ops.arange(ops.shape(embeddings)[0], dtype="int64")
 
 
 def batch_of(data):

@@ -12,7 +12,7 @@ model      loss                                        function
 =========  ==========================================  ==========================================================
 JNE        cosine loss of pairs, α = 0.1               :func:`~kfood.losses.ranking.mismatched_pairs`
 JNE        semantic regularisation, weight 0.02        :func:`~kfood.losses.reconstruction.classes`
-AdaMine    instance triplets, α = 0.3, adaptive        :func:`~kfood.losses.ranking.all_triplets`
+AdaMine    instance triplets, α = 0.3, adaptive        :func:`~kfood.losses.ranking.instance_triplets`
 AdaMine    semantic triplets, λ = 0.3, adaptive        :func:`~kfood.losses.ranking.class_triplets`
 two-tower  cross-entropy over the batch's cosines      :func:`~kfood.losses.ranking.symmetric_cross_entropy`
 CCA        none: the projections are solved for        :mod:`kfood.layers.canonical`
@@ -46,6 +46,7 @@ from kfood.layers.bag import word_bag
 from kfood.layers.canonical import Moments, canonical_projections
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.memory import PairMemory
 from kfood.layers.outputs import UnitLength
 from kfood.layers.pooling import pool
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
@@ -64,12 +65,21 @@ class _JointEmbeddingConfig:
         recipe_encoder: bi-LSTM over ingredients, LSTM over instructions.
         embedding_size: 1,024.
         optimizer: Adam.
+        memory: pairs of earlier steps that are further negatives (:mod:`kfood.layers.memory`); 0: none.
+        memory_warmup: steps before the first of them.
     """
 
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
     recipe_encoder: RecipeEncoderConfig = RecipeEncoderConfig()
     embedding_size: int = 1024
     optimizer: OptimizerConfig = OptimizerConfig(1e-4)
+    memory: int = 0
+    memory_warmup: int = 1000
+
+    def __post_init__(self):
+        for name in ("memory", "memory_warmup"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +121,7 @@ class TwoTowerConfig(_JointEmbeddingConfig):
     temperature: float = 0.07
 
     def __post_init__(self):
+        super().__post_init__()
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected a positive number, received {self.temperature}.")
 
@@ -149,6 +160,10 @@ class _JointEmbedding(RetrievalModel):
         config = self.config
         self.distance = "cosine"
         self.encoders = unit_encoders(self.spec, config.image_encoder, config.recipe_encoder, config.embedding_size)
+        self.memory = None
+        if config.memory:
+            self.memory = PairMemory(config.memory, config.embedding_size, config.memory_warmup, name="memory")
+            self.memory.build()
         weights, heads = self._terms()
         self.phases = (Phase("encoders", weights, (*self.encoders.values(), *heads), config.optimizer),)
         self.build()
@@ -158,8 +173,28 @@ class _JointEmbedding(RetrievalModel):
         raise NotImplementedError
 
     def embed(self, batch, training):
-        """Both embeddings."""
-        return self(batch, training=training)
+        """Both embeddings; with a memory also ``recipes``, their numbers."""
+        features = self(batch, training=training)
+        if self.memory is not None and training:
+            if schema.RECIPE_NUMBER not in batch:
+                raise ValueError(
+                    f"memory: expected recipe_number, or id, in a batch, to know its recipes again, received "
+                    f"{sorted(batch)}."
+                )
+            features["recipes"] = recipes_of(batch, features["image"])
+        return features
+
+    def end_step(self, features):
+        """What the memory keeps."""
+        if self.memory is not None:
+            self.memory.push(features["image"], features["recipe"], features["recipes"])
+
+    def _others(self, features, training, compared):
+        """What the memory adds to a training loss; ``compared``: cosines → what the loss wants of them."""
+        if self.memory is None or not training:
+            return None
+        sides, counted = self.memory(features["image"], features["recipe"], features["recipes"])
+        return ranking.Others(tuple(compared(side) for side in sides), counted)
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -192,7 +227,11 @@ class JNE(_JointEmbedding):
         )
         return {
             "pairs": ranking.mismatched_pairs(
-                cosines, _alike(batch, image), self.config.margin, self.config.positive_share
+                cosines,
+                _alike(batch, image),
+                self.config.margin,
+                self.config.positive_share,
+                self._others(features, training, lambda cosines: cosines),
             ),
             "semantic": sum(semantic),
         }
@@ -222,7 +261,9 @@ class AdaMine(_JointEmbedding):
         same = _alike(batch, features["image"])
         sides = (between, ops.transpose(between))
         return {
-            "instance": sum(ranking.all_triplets(side, same, margin, adaptive=True) for side in sides),
+            "instance": ranking.instance_triplets(
+                between, same, margin, self._others(features, training, lambda cosines: 1.0 - cosines)
+            ),
             "semantic": sum(ranking.class_triplets(side, labels, schema.BACKGROUND_CLASS, margin) for side in sides),
         }
 
@@ -250,7 +291,11 @@ class TwoTower(_JointEmbedding):
         """``contrastive``."""
         cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
         return {
-            "contrastive": ranking.symmetric_cross_entropy(self.temperature(cosines), _alike(batch, features["image"]))
+            "contrastive": ranking.symmetric_cross_entropy(
+                self.temperature(cosines),
+                _alike(batch, features["image"]),
+                self._others(features, training, self.temperature),
+            )
         }
 
 

@@ -167,27 +167,34 @@ class HT(RetrievalModel):
 
     def embed(self, batch, training):
         """``image``, ``recipe``; of all, those without a photo last, ``components``, ``present``, ``recipes``."""
+        return self.from_items(self.embed_items(batch, training), batch, training)
+
+    def embed_items(self, batch, training):
+        """``image``, ``recipe``, ``components``, ``present``; of those without a photo the last two, ``alone_…``."""
         paired = select(batch, self.components)
         components = self.components(paired, training=training)
         features = {
             "image": run(self.encoders["image"], batch, training),
             "recipe": self.merge(components, training=training),
         }
+        features |= {"components": components, "present": _present(paired)}
         alone = {name: batch[schema.WITHOUT_PHOTO + name] for name in paired if schema.WITHOUT_PHOTO + name in batch}
         if alone:
-            others = self.components(alone, training=training)
-            components = {name: ops.concatenate([components[name], others[name]]) for name in components}
-        tokens = {name: ops.concatenate([paired[name], alone[name]]) if alone else paired[name] for name in paired}
-        features["components"] = components
-        features["present"] = {
-            name: ops.any(ops.reshape(ids, (ops.shape(ids)[0], -1)) != schema.PADDING_ID, axis=1)
-            for name, ids in tokens.items()
-        }
-        features["recipes"] = recipes_of(batch, features["recipe"])
-        if alone:
-            strangers = -1 - ops.arange(ops.shape(next(iter(alone.values())))[0], dtype="int32")
-            features["recipes"] = ops.concatenate([features["recipes"], strangers])
+            features["alone_components"] = self.components(alone, training=training)
+            features["alone_present"] = _present(alone)
         return features
+
+    def from_items(self, features, batch, training):
+        """Those without a photo go behind the others; each is a recipe of its own."""
+        recipes = recipes_of(batch, features["recipe"])
+        if "alone_present" in features:
+            features = {**features}
+            for kind in ("components", "present"):
+                alone = features.pop(f"alone_{kind}")
+                features[kind] = {name: ops.concatenate([features[kind][name], alone[name]]) for name in alone}
+            strangers = -1 - ops.arange(ops.shape(next(iter(alone.values())))[0], dtype=recipes.dtype)
+            recipes = ops.concatenate([recipes, strangers])
+        return {**features, "recipes": recipes}
 
     def losses_of(self, phase, features, batch, training):
         """``pair`` and, unless its weight is 0, ``recipe``."""
@@ -200,6 +207,14 @@ class HT(RetrievalModel):
                 features["components"], self.projections, features["present"], margin, features["recipes"]
             )
         return losses
+
+
+def _present(tokens):
+    """Which recipes have a component at all: name → bool ``[n]``."""
+    return {
+        name: ops.any(ops.reshape(ids, (ops.shape(ids)[0], -1)) != schema.PADDING_ID, axis=1)
+        for name, ids in tokens.items()
+    }
 
 
 def _unit(embedding):

@@ -343,7 +343,18 @@ class R2GAN(RetrievalModel):
 
     def embed(self, batch, training):
         """E_V, E_R, and the pictures that G makes of them and of the negatives (section 3.2)."""
+        return self.from_items(self.embed_items(batch, training), batch, training)
+
+    def embed_items(self, batch, training):
+        """E_V, E_R, and the real pictures."""
         features = self(batch, training=training)
+        if self.config.adversarial:
+            side = self.config.picture_size
+            features["real_picture"] = real_pictures(batch, side, antialias=not self.jit_compile)
+        return features
+
+    def from_items(self, features, batch, training):
+        """G's pictures: a negative is the mean of all others, and G's batch normalisation sees the whole batch."""
         if not self.config.adversarial:
             return features
         image, recipe = features["image"], features["recipe"]
@@ -355,9 +366,7 @@ class R2GAN(RetrievalModel):
             embeddings += [mean_of_others(recipe, same), mean_of_others(image, same)]
         # One call: batch normalisation sees all of them, as its moving statistics do in use.
         pictures = self.generator(ops.concatenate(embeddings), training=training)
-        features |= dict(zip(names, ops.split(pictures, len(names)), strict=True))
-        features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=not self.jit_compile)
-        return features
+        return {**features, **dict(zip(names, ops.split(pictures, len(names)), strict=True))}
 
     def losses_of(self, phase, features, batch, training):
         """The losses of the phases ``discriminator_1``, ``discriminator_2`` and ``encoders`` (with the generator's)."""

@@ -177,7 +177,7 @@ class Index:
     @functools.cached_property
     def rows(self) -> Mapping[str, int]:
         """The row of each item by its id."""
-        return {self._rows.id(int(row)): int(row) for row in self._living()}
+        return {self._rows.id(int(row)): int(row) for row in self.living}
 
     @functools.cached_property
     def ingredients(self) -> Ingredients:
@@ -199,7 +199,7 @@ class Index:
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """Of every item in the order of the index: ``id``, ``title``, ``ingredients`` and ``instructions``."""
-        return (self.record(int(row)) for row in self._living())
+        return (self.record(int(row)) for row in self.living)
 
     def record(self, row: int) -> Mapping[str, Any]:
         """Likewise of one item."""
@@ -209,7 +209,9 @@ class Index:
         """The small JPEG of an item's photo."""
         return self._rows.thumbnail(row)
 
-    def _living(self):
+    @property
+    def living(self) -> np.ndarray:
+        """Rows of the items, int64 [len]: not those that were deleted, or replaced."""
         return np.arange(self.description["rows"]) if self.alive is None else np.flatnonzero(self.alive)
 
     def _candidates(self, query, side, top, among):

@@ -174,7 +174,7 @@ def _write_embeddings(part: pathlib.Path, data: str, index: Index, side: Side) -
     """Writes the embeddings of a side in float16; names of the files."""
     gallery, names = index.embeddings(side), []
     for start in range(0, len(index), BLOCK):
-        rows = np.asarray(gallery[start : start + BLOCK])
+        rows = np.asarray(gallery[index.living[start : start + BLOCK]])
         if not np.abs(rows).max() < np.finfo(np.float16).max:
             raise ValueError(f"{index.path}: expected embeddings below 65,504 each, received larger ones.")
         names.append(f"{data}/{side}-{start // BLOCK}.f16")
@@ -188,11 +188,11 @@ def _write_items(part: pathlib.Path, data: str, index: Index, advance: Callable[
     for start in range(0, len(index), BLOCK):
         rows = range(start, min(start + BLOCK, len(index)))
         names.append(f"{data}/items-{start // BLOCK}.json")
-        _write_json(part / names[-1], [index.record(row) for row in rows])
-        for row in rows:
-            folder = part / data / "thumbnails" / str(row // THUMBNAILS)
+        _write_json(part / names[-1], [index.record(row) for row in index.living[rows]])
+        for place, row in zip(rows, index.living[rows], strict=True):
+            folder = part / data / "thumbnails" / str(place // THUMBNAILS)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{row}.jpg").write_bytes(index.thumbnail(row))
+            (folder / f"{place}.jpg").write_bytes(index.thumbnail(row))
             advance(1)
     return names
 

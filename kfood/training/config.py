@@ -14,6 +14,9 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training split.
         batch_size: pairs, or photos, a step.
+        chunk: items of a batch that pass the encoders at once (:mod:`kfood.models.chunks`): memory for a batch of
+            ``batch_size`` as for one of ``chunk``, for one more forward pass. The batch has to be a multiple of it, or
+            no larger. 0: all.
         seed: of initial weights, order, augmentation, dropout and noise.
         freeze_image_epochs: epochs at the start during which the image backbone does not learn; -1: all.
         views: 0: photos pass the backbone in every epoch. Else, while it does not learn, it sees each training photo
@@ -38,6 +41,7 @@ class TrainingConfig:
 
     epochs: int = 50
     batch_size: int = 64
+    chunk: int = 0
     seed: int = 0
     freeze_image_epochs: int = 0
     views: int = 0
@@ -65,12 +69,24 @@ class TrainingConfig:
             raise ValueError(f"training.without_photos: expected at least 0, received {self.without_photos}.")
         if not self.start_ridge > 0:
             raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
-        for name, least in {"epochs": 1, "batch_size": 2, "freeze_image_epochs": -1, "views": 0, "bank": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"training.{name}: expected at least {least}, received {getattr(self, name)}.")
+        least = {"epochs": 1, "batch_size": 2, "chunk": 0, "freeze_image_epochs": -1, "views": 0, "bank": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"training.{name}: expected at least {value}, received {getattr(self, name)}.")
         if not 0 <= self.local_scaling <= self.bank:
             raise ValueError(
                 f"training.local_scaling: expected from 0 to {self.bank}, training.bank, received {self.local_scaling}."
+            )
+        chunks = self.batch_size / self.chunk if self.chunk else 1.0
+        if chunks > 1 and chunks % 1:
+            raise ValueError(
+                f"training.batch_size: expected a multiple of training.chunk = {self.chunk}, received "
+                f"{self.batch_size}."
+            )
+        if chunks > 1 and round(self.without_photos * self.batch_size) % chunks:
+            raise ValueError(
+                f"training.without_photos: expected as many recipes for each of {chunks:.0f} chunks, received "
+                f"{self.without_photos}, {round(self.without_photos * self.batch_size)} a batch."
             )
         if self.views and not self.freeze_image_epochs:
             raise ValueError(

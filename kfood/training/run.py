@@ -101,7 +101,7 @@ class TrainingRun:
             prepare_keras(self.config)
             scaling = {key: self._description[key] for key in ("local_scaling",) if key in self._description}
             self.model = MODELS[name].load()(experiment.model, spec, **scaling)
-            self.model.compile(jit_compile=self.config.jit_compile)
+            self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
             self.progress = load_checkpoint(self.model, last) if resume and last.is_file() else Progress()
