@@ -50,7 +50,7 @@ class Scene:
     Attributes:
         dish: kind of dish, a key of :data:`DISHES`.
         parts: visible ingredients; the first of a role is its most important one.
-        cooking: a key of :data:`COOKING`.
+        cooking: a key of ``COOKING``.
     """
 
     dish: str

@@ -159,7 +159,7 @@ class Index:
             side: what to compare it with.
             top: items wanted; all if there are fewer.
             among: bool [items], those that may be found; all by default. An approximate index then picks more
-                candidates: :data:`DEEPER` times as many as there are items for each that may be found, or all of
+                candidates: ``DEEPER`` times as many as there are items for each that may be found, or all of
                 these where they are few, or too few were picked.
 
         Returns:
