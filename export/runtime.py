@@ -226,7 +226,7 @@ class Bundle:
 
         Args:
             images: array ``[n, height, width, 3]``, or arrays ``[height, width, 3]`` of various sizes; uint8, or
-                float in [0, 255]. Each one goes through :func:`evaluation_transform`.
+                float in [0, 255]. Each one goes through :func:`kfood.photo_files.evaluation_transform`.
             encoder: name of an encoder that takes images.
             location: float32 ``[n, 4]``, left, top, right and bottom of map pictures in metres, for an encoder that
                 takes them; such pictures are square and taken whole.
@@ -265,7 +265,7 @@ class Bundle:
 
         Raises:
             OSError: a file that is not there or is not a readable photo.
-            ValueError: a photo of more than :data:`MAX_PIXELS` pixels or :data:`MAX_BYTES` bytes, or something that is
+            ValueError: a photo of more than ``MAX_PIXELS`` pixels or ``MAX_BYTES`` bytes, or something that is
                 no list of photos.
         """
         sizes = self._image_sizes(encoder, location)

@@ -8,10 +8,11 @@ endpoint                  inputs                                                
 ``encode_<e>_bytes``      ``image`` string [batch]: encoded JPEG or PNG photos, and        the same, and
                           a map picture's ``location`` float32 [batch, 4]                  ``readable`` int32 [batch]
 ``encode_<e>_text``       ``title`` string [batch], ``ingredients`` string [batch, n],     the same, and ``words``
-                          ``instructions`` string [batch, m], ``""`` where there are fewer and ``known_words``,
-                                                                                           int32 [batch]
-``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch], lines       the same three
-                          apart by a line feed: of one shape, so that a server can batch them
+                          ``instructions`` string [batch, m], ``""`` where there are       and ``known_words``,
+                          fewer                                                            int32 [batch]
+``encode_<e>_lines``      ``title``, ``ingredients``, ``instructions`` string [batch],     the same three
+                          lines apart by a line feed: of one shape, so that a server can
+                          batch them
 ``decode_<decoder>``      ``embedding`` float32 [batch, embedding_size]                    ``<decoder>`` float32
                                                                                            [batch, …]
 ========================= ================================================================ ==========================

@@ -4,21 +4,21 @@ Two things live here and nothing else: the names under which features travel (on
 exported graph), and the specs, which fix every shape that a model and its data have to agree on: :class:`RecipeSpec`
 of recipes with photos, :class:`PhotoSpec` of labelled photos, :class:`TrajectorySpec` of trajectories with pictures.
 
-=================== ======================================================== ==========================================
-feature in a batch  dtype and shape                                          meaning
-=================== ======================================================== ==========================================
-``id``              string [batch]                                           of recipe or photo, for reports and search
-``image``           float32 [batch, image_size, image_size, 3]               RGB in [0, 255]; encoders normalise
-``image_features``  float32 [batch, ...]                                     a frozen backbone's, in place of ``image``
-``title``           int32 [batch, title_words]                               words, only if ``title_words > 0``
-``ingredients``     int32 [batch, ingredients, ingredient_words]             words of each line, or one id per name
-``instructions``    int32 [batch, instructions, instruction_words]           words of each sentence
-``instruction_vectors`` float32 [batch, instructions, instruction_vectors]   precomputed instead of words; 0 = padding
-``ingredient_ids``  int32 [batch, ingredients]                               ingredient names present (targets)
-``class_id``        int32 [batch]                                            food class; of recipes, 0 = background
-``without_photo_…`` as that recipe input, of another number of recipes       recipes without photos, training only
-``recipe_number``   int64 [batch]                                            equal in any batch: photos of one recipe
-=================== ======================================================== ==========================================
+======================= ================================================== ============================================
+feature in a batch      dtype and shape                                    meaning
+======================= ================================================== ============================================
+``id``                  string [batch]                                     of recipe or photo, for reports and search
+``image``               float32 [batch, image_size, image_size, 3]         RGB in [0, 255]; encoders normalise
+``image_features``      float32 [batch, ...]                               a frozen backbone's, in place of ``image``
+``title``               int32 [batch, title_words]                         words, only if ``title_words > 0``
+``ingredients``         int32 [batch, ingredients, ingredient_words]       words of each line, or one id per name
+``instructions``        int32 [batch, instructions, instruction_words]     words of each sentence
+``instruction_vectors`` float32 [batch, instructions, instruction_vectors] precomputed instead of words; 0 = padding
+``ingredient_ids``      int32 [batch, ingredients]                         ingredient names present (targets)
+``class_id``            int32 [batch]                                      food class; of recipes, 0 = background
+``without_photo_…``     as that recipe input, of another number of recipes recipes without photos, training only
+``recipe_number``       int64 [batch]                                      equal in any batch: photos of one recipe
+======================= ================================================== ============================================
 
 Every token tensor uses 0 for padding, always on the right, and 1 for an unknown token.
 

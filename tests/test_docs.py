@@ -1,5 +1,6 @@
 """Every script of docs/*.md that is marked as runnable runs, a page from top to bottom; its links lead somewhere."""
 
+import importlib.util
 import pathlib
 import re
 
@@ -35,6 +36,27 @@ def test_scripts_run(name, tmp_path, monkeypatch):
 def test_links_lead_somewhere(name):
     for target in re.findall(r"\]\(([^)#]+)", PAGES[name].read_text(encoding="utf-8")):
         assert "://" in target or (PAGES[name].parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def picture():
+    spec = importlib.util.spec_from_file_location("imports_picture", DOCS / "imports_picture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_of_imports_is_of_these_sources(picture):
+    drawn = picture.PICTURE.read_text(encoding="utf-8")
+    assert drawn == picture.svg(picture.imports()), "run: python docs/imports_picture.py"
+    assert all(f">{part}<" in drawn for part in ("schema", "models", "export", "tools"))
+
+
+def test_arrows_that_a_longer_way_says_are_left_out(picture):
+    drawn = picture.svg({"top": {"middle", "low"}, "middle": {"low"}, "low": set()})
+    assert drawn.count("marker-end") == 2
+    heights = dict(re.findall(r'y="(\d+)" text-anchor="middle" fill="#222">(\w+)', drawn))
+    assert [name for _, name in sorted((int(y), name) for y, name in heights.items())] == ["top", "middle", "low"]
 
 
 def test_the_page_of_losses_names_them_all():

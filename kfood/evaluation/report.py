@@ -359,7 +359,8 @@ def _recall_chart(evaluation: Evaluation) -> dict[str, str]:
         recall = 100 * np.searchsorted(ranks, k, side="right") / len(ranks)
         axes.plot(k, recall, color=charts.colour(place), linewidth=2, label=name.replace("_to_", " → "))
     axes.plot(k, 100 * k / size, color="#999999", linewidth=1, linestyle="--", label="chance")
-    axes.set(xscale="log", xlabel="k", ylabel="queries with the true item among the k nearest, %", ylim=(0, 101))
+    axes.set(xscale="log", xlabel="k, the nearest looked at", ylabel="true item among them (R@k), %", ylim=(0, 101))
+    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.legend(frameon=False)
     return {"title": "Recall at k", "uri": charts.svg_uri(figure)}
 

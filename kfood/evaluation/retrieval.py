@@ -25,7 +25,7 @@ def recall_at_k(ranks: PositiveRanks, k: int) -> float:
     """Fraction, from 0 to 1, of queries with a positive among their ``k`` nearest items (R@k).
 
     Args:
-        ranks: of :func:`rank_positives`, with ``within`` of at least ``k``.
+        ranks: of :func:`~kfood.evaluation.positives.rank_positives`, with ``within`` of at least ``k``.
         k: number of nearest items looked at.
 
     Raises:
@@ -48,7 +48,7 @@ def mean_average_precision(
     common k could be. With ``k=None``, each query's k is the number of its positives: MAP@R (Musgrave et al. 2020).
 
     Args:
-        ranks: of :func:`rank_positives`, with ``within`` of at least ``k``.
+        ranks: of :func:`~kfood.evaluation.positives.rank_positives`, with ``within`` of at least ``k``.
         k: number of nearest items looked at; ``"class"``: the size of the query's class; None: one fewer.
         as_released: divide by the size of the class, the query among it, as the released code does: never 1.
 
@@ -141,7 +141,7 @@ def retrieval_metrics(
     Args:
         embeddings: float [n, dim].
         labels: int [n].
-        distance: as for :func:`rank_positives`.
+        distance: as for :func:`~kfood.evaluation.positives.rank_positives`.
         clusters: compute NMI, by far the slowest where there are many classes.
         as_released: also those by the rules of the released code that need no more time.
         training_classes: their number, for ``nmi_as_released``, as slow as NMI.
@@ -155,7 +155,7 @@ def retrieval_metrics(
         :func:`normalised_mutual_information`.
 
     Raises:
-        ValueError: as for :func:`rank_positives`.
+        ValueError: as for :func:`~kfood.evaluation.positives.rank_positives`.
     """
     largest = int(np.unique(checked_labels(embeddings, labels), return_counts=True)[1].max())
     ranks = rank_positives(embeddings, labels, distance=distance, within=max(1000, largest, *RECALLS))

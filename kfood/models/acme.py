@@ -2,23 +2,23 @@ r"""ACME: Learning Cross-Modal Embeddings with Adversarial Networks for Cooking 
 
 Hao Wang, Doyen Sahoo, Chenghao Liu, Ee-peng Lim, Steven C. H. Hoi. CVPR 2019.
 
-==================  ==========================================  =================================================
-paper               here                                        shape, range
-==================  ==========================================  =================================================
-i, r                ``batch["image"]``, recipe features         :mod:`kfood.schema`
-E_V, E_R            ``image_tower``, ``recipe_tower``           → V_m, R_m
-V_m, R_m            ``image_hidden``, ``recipe_hidden``         [batch, 1024], tanh
-FC                  ``shared`` (one set of weights)             Linear + batch norm + tanh, then L2
-V, R                ``image``, ``recipe`` (the embeddings)      [batch, 1024], L2-normalised
-d(·)                Euclidean distance                          :func:`kfood.distances.euclidean`
-α                   ``margin``                                  0.3
-D_M                 ``critic``                                  1024 → 512 → 256 → 1
-G_r2i               ``conditioning``, ``generator``             R → [batch, 128, 128, 3] in (-1, 1)
-D_r2i               ``discriminator`` (features, then judge)    picture, condition → logit
-C_r2i               ``picture_class``                           features of D_r2i → classes
-G_i2r, C_i2r        ``ingredient_head``, ``class_head``         V → ingredients; V → classes
+==================  ============================================  ===============================================
+paper               here                                          shape, range
+==================  ============================================  ===============================================
+i, r                ``batch["image"]``, recipe features           :mod:`kfood.schema`
+E_V, E_R            ``image_tower``, ``recipe_tower``             → V_m, R_m
+V_m, R_m            ``image_hidden``, ``recipe_hidden``           [batch, 1024], tanh
+FC                  ``shared`` (one set of weights)               Linear + batch norm + tanh, then L2
+V, R                ``image``, ``recipe`` (the embeddings)        [batch, 1024], L2-normalised
+d(·)                Euclidean distance                            :func:`kfood.distances.euclidean`
+α                   ``margin``                                    0.3
+D_M                 ``critic``                                    1024 → 512 → 256 → 1
+G_r2i               ``conditioning``, ``generator``               R → [batch, 128, 128, 3] in (-1, 1)
+D_r2i               ``discriminator`` (features, then judge)      picture, condition → logit
+C_r2i               ``picture_class``                             features of D_r2i → classes
+G_i2r, C_i2r        ``ingredient_head``, ``class_head``           V → ingredients; V → classes
 λ1, λ2              ``alignment_weight``, ``translation_weight``  0.005, 0.002
-==================  ==========================================  =================================================
+==================  ============================================  ===============================================
 
 =======================================  ==============================  ==========================================
 equation                                 loss (column of metrics.csv)    function

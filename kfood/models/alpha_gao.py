@@ -24,6 +24,8 @@ equation     what                                       function
 9            L = λ L_d + (1 - λ) L_c                    the weights of the phase ``encoders``
 ===========  =========================================  ==========================================================
 
+Columns of metrics.csv: ``metric`` (L_d) and ``classification`` (L_c), without weights, and ``loss`` (L of Eq. 9).
+
 Where the text leaves open or the released code departs from it:
 
 - L_c is a softmax classifier on the embedding before it is normalised: so the embedding learns from it. The released
@@ -217,8 +219,8 @@ def image_networks(spec: schema.PhotoSpec, config: AlphaGAOConfig) -> tuple[kera
         config: backbone, width, tokens.
 
     Returns:
-        ``{"image": float32 [batch, side, side, 3]}`` → ``{"embedding": float32 [batch, d], L2-normalised,
-        "classified": float [batch, d]}``; and from the same input → float32 ``[batch, d]``, L2-normalised.
+        ``{"image": float32 [batch, side, side, 3]}`` → ``embedding``, float32 ``[batch, d]``, L2-normalised, and
+        ``classified``, float ``[batch, d]``; and from the same input → float32 ``[batch, d]``, L2-normalised.
     """
     inputs = symbolic_inputs(spec.image_inputs())
     network = backbone(spec.image_size, config.image_encoder, tokens=True)

@@ -5,19 +5,19 @@ Photos and recipes are embedded apart and compared by cosine. A recipe's title, 
 by transformers of their own; beside the loss between photo and recipe, each component has to find the others of its
 recipe, which takes no photo: recipes without one are learned from too.
 
-==================  ==================================  =============================================================
-paper               here                                what it is
-==================  ==================================  =============================================================
-e_I                 ``features["image"]``               photo embedding, float [n, 1024]
-e_R                 ``features["recipe"]``              recipe embedding, float [n, 1024]
-e_ttl, e_ing, e_ins ``features["components"]``          dict of float [n + m, 512], of the n recipes with photos and
-                                                        the m without
-g_{b→a}             :attr:`HT.projections`              linear, 512 → 512, six of them
-m                   ``config.margin``                   0.3
-L_pair              ``pair`` in metrics.csv             photo ↔ recipe
-L_rec               ``recipe`` in metrics.csv           component ↔ component
-α, β                1, ``config.recipe_weight``         weights of L_pair and L_rec
-==================  ==================================  =============================================================
+===================  ==================================  =============================================================
+paper                here                                what it is
+===================  ==================================  =============================================================
+e_I                  ``features["image"]``               photo embedding, float [n, 1024]
+e_R                  ``features["recipe"]``              recipe embedding, float [n, 1024]
+e_ttl, e_ing, e_ins  ``features["components"]``          dict of float [n + m, 512], of the n recipes with photos and
+                                                         the m without
+g_{b→a}              :attr:`HT.projections`              linear, 512 → 512, six of them
+m                    ``config.margin``                   0.3
+L_pair               ``pair`` in metrics.csv             photo ↔ recipe
+L_rec                ``recipe`` in metrics.csv           component ↔ component
+α, β                 1, ``config.recipe_weight``         weights of L_pair and L_rec
+===================  ==================================  =============================================================
 
 ==================================================  ===============================================================
 equation                                            function

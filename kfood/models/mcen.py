@@ -79,7 +79,7 @@ Where this file departs from it:
 Options of ours, for training from scratch (in the paper ResNet starts from ImageNet); off by default, on in ``small``:
 
 - ``kl_dimensions="mean"`` averages D_KL of Eq. 15 and 16 over the dimensions. Summed over them it pulls posterior and
-  prior together before the retrieval loss has moved either (measured: docs/results/from_scratch.md).
+  prior together before the retrieval loss has moved either (measured: docs/results/mcen.md).
 - ``negatives="active"``: the mean of Eq. 13 over those triplets that are not yet satisfied.
 - A posterior tells the pair by the other one's query before either encoder has learned anything, and inference gains
   nothing from that. ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch

@@ -28,6 +28,9 @@ Eq. 10, 11  :func:`noise_contrastive`
 section D   :func:`modality_loss`, a minimax game in two phases
 =========== ==========================================================================================
 
+Columns of metrics.csv: ``contrastive`` (Eq. 11), ``modality_classifier`` (section D, what S minimises), ``modality``
+(the same with its sign turned), without weights; ``loss``, the weighted sum of what the encoders minimise.
+
 What the paper leaves open, and how it is read here:
 
 - It states no size, rate, number of negatives or epochs, nor how the game's two losses are weighted: all are ours. The
@@ -94,7 +97,7 @@ class TrajCrossConfig:
         picture: whether it receives the picture; off in location_only, which shows what the corners give away.
         trajectory_shape: from the drawn trajectory (``"picture"``), from the sequence (``"sequence"``: TrajCNN), or no
             shape at all (``"none"``: OnlyTraj).
-        negatives: |ψ|, drawn from the rest of the batch; 0: all of it.
+        negatives: the size of ψ, drawn from the rest of the batch; 0: all of it.
         temperature: at the start.
         adversarial: the modality classifier; off in nogan.
         adversarial_weight: of the encoders' side of the game.
@@ -229,7 +232,7 @@ def noise_contrastive(logits, negatives=0, seed=None):
 
     Args:
         logits: float ``[n, n]``, trajectories × images over the temperature; the pairs stand on the diagonal.
-        negatives: |ψ_i|, drawn anew for each query; 0, or n - 1 and more: all others.
+        negatives: the size of ψ_i, drawn anew for each query; 0, or n - 1 and more: all others.
         seed: ``keras.random.SeedGenerator``, read where they are drawn.
 
     Returns:

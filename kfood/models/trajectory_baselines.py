@@ -137,7 +137,7 @@ class TrajectoryCCAConfig(_Config):
     Attributes:
         octaves: of the waves that are its features; 0: coordinates and ink.
         embedding_size: canonical pairs kept.
-        ridge: see :func:`kfood.models.baselines.canonical_projections`.
+        ridge: see :func:`kfood.layers.canonical.canonical_projections`.
         optimizer: unused but for its name: nothing is descended to.
     """
 

@@ -61,7 +61,7 @@ def explain(
         index: where the results come from.
         query: float32 [dim].
         encoder: which encoder made it: ``"image"`` or ``"recipe"``.
-        results: from :meth:`Index.search`.
+        results: from :meth:`~kfood.search.index.Index.search`.
         side: what the query was compared with.
 
     Raises:
@@ -98,7 +98,7 @@ def draw_results(
 
     Args:
         query: a photo, uint8 [height, width, 3] or encoded, or a text.
-        results: from :meth:`Index.search`.
+        results: from :meth:`~kfood.search.index.Index.search`.
         title: above all.
         explanation: of the same results, where generated pictures are wanted.
 

@@ -33,7 +33,7 @@ class TrainingRun:
 
     It holds the folder, as an open file is held: until :meth:`close`, or the end of a ``with`` block. Nothing else is
     written before the first stage. Seed, precision and determinism of the process become the run's
-    (:func:`prepare_keras`).
+    (:func:`~kfood.training.run.prepare_keras`).
 
     Args:
         folder: to make.
