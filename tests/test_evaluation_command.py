@@ -237,3 +237,22 @@ def test_bench_export_on_recipes_of_a_dataset(kitchen):
         assert figures[f"jne recipe, batch 2, {form} / onnxruntime"] == pytest.approx(slower)
     with pytest.raises(ValueError, match="--data: expected at least 10000 test pairs"):
         bench.export.measure(dataclasses.replace(args, batch_sizes=(10_000,)))
+
+
+def test_parts_of_recipes_beside_the_whole(data, run_folder, capsys):
+    folder, _ = run_folder
+    import kfood.models
+
+    model = kfood.models.load_run(folder, "best")
+    encoder = model.encoders["recipe"]
+    encoder.input = {schema.TITLE: None, schema.INGREDIENTS: None}
+    model.spec = dataclasses.replace(model.spec, title_words=4)
+    content = evaluate.run(evaluate.Evaluate(folder, data, parts=True))
+    assert set(content["parts"]) == {schema.TITLE, schema.INGREDIENTS}
+    own, whole = content["parts"][schema.INGREDIENTS], content["directions"]
+    assert own == whole  # the fake reads ingredients only
+    assert content["parts"][schema.TITLE]["recipe_to_image"]["R@1"]["mean"] < whole["recipe_to_image"]["R@10"]["mean"]
+    assert json.loads((folder / "report.json").read_text())["parts"] == content["parts"]
+    printed = capsys.readouterr().out
+    assert "title → image" in printed
+    assert "image → ingredients" in printed

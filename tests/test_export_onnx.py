@@ -64,6 +64,23 @@ def test_recipe_encoders_hold_one_node_a_recurrence(tiny_spec, name, kind, count
         np.testing.assert_array_equal(case.expected, expected.expected)
 
 
+def test_a_bag_that_fills_in_missing_parts(tiny_spec, tiny_batch):
+    model = make("cca", tiny_spec, compiled=False, overrides=("bag_words=28", "bag_filling=9", "embedding_size=5"))
+    (bag,) = model.bags
+    bag.adapt([tiny_batch])
+    names = list(tiny_spec.recipe_inputs())
+    with saved_model.portable(model):
+        endpoint = saved_model.tensor_endpoints(model)["encode_recipe"]
+        run = parity.onnx_run(convert(endpoint))
+        whole = {name: np.asarray(tiny_batch[name]) for name in names}
+        found = {}
+        for some in range(1, 2 ** len(names)):
+            kept = {name: part * (some >> place & 1) for place, (name, part) in enumerate(whole.items())}
+            found[some] = np.asarray(model.encoders["recipe"](kept))
+            np.testing.assert_allclose(run(kept), found[some], atol=1e-5, err_msg=str(some))
+    assert np.ptp([embeddings[0] for embeddings in found.values()], axis=0).max() > 0.1
+
+
 RECURRENT = [
     lambda: FinalStates(5),
     lambda: FinalStates(5, bidirectional=False),

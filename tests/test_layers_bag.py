@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kfood import schema
-from kfood.layers.bag import WordBag
+from kfood.layers.bag import WordBag, leading_directions
 
 WORDS = 9
 SHARES = {schema.TITLE: 0.5, schema.INGREDIENTS: 2.0}
@@ -94,6 +94,97 @@ def test_a_saved_bag_knows_what_it_learned(recipes, adapted, tmp_path):
     model = keras.Model(inputs, adapted(inputs))
     assert model.output_shape == (None, WORDS)
     assert not model.trainable_weights
+    model.save(tmp_path / "bag.keras")
+    again = keras.models.load_model(tmp_path / "bag.keras")
+    np.testing.assert_array_equal(again.predict(recipes, verbose=0), model.predict(recipes, verbose=0))
+
+
+THREE = {schema.TITLE: 0.7, schema.INGREDIENTS: 1.0, schema.INSTRUCTIONS: 1.4}
+
+
+def three_parts(rng, count):
+    """Recipes whose instructions repeat their ingredients' words, and whose titles hint at them; some lack a part."""
+    kind = rng.integers(0, 3, count)
+    title = np.stack([2 + kind, rng.integers(5, 9, count)], axis=1)
+    ingredients = np.stack([9 + kind, 12 + kind, rng.integers(15, 20, count)], axis=1)[:, None, :]
+    instructions = np.concatenate([ingredients, rng.integers(15, 24, (count, 1, 3))], axis=1)
+    title[::7], ingredients[3::11], instructions[5::13] = 0, 0, 0
+    parts = {schema.TITLE: title, schema.INGREDIENTS: ingredients, schema.INSTRUCTIONS: instructions}
+    return {name: part.astype("int32") for name, part in parts.items()}
+
+
+def filled_by_least_squares(bag, seen, asked):
+    """Ridge regression of the missing on the present, as rows of a least-squares problem, in the space of words."""
+
+    def added(recipes):
+        alone = [{each: part * (each == name) for each, part in recipes.items()} for name in THREE]
+        return np.stack([ops.convert_to_numpy(bag(recipe)) for recipe in alone], axis=1).astype("float64")
+
+    learned, received = added(seen), added(asked)
+    whole = learned[np.all(np.any(learned != 0, axis=2), axis=1)]
+    ridge = 0.5 * np.sum(learned**2) / len(learned) / bag.words * len(whole)
+    rows = []
+    for recipe in received:
+        there = np.any(recipe != 0, axis=1)
+        total = recipe.sum(axis=0)
+        if there.any() and not there.all():
+            x, y = whole[:, there].sum(axis=1), whole[:, ~there].sum(axis=1)
+            x = np.concatenate([x, np.sqrt(ridge) * np.eye(bag.words)])
+            weights, *_ = np.linalg.lstsq(x, np.concatenate([y, np.zeros((bag.words,) * 2)]), rcond=None)
+            total = total + total @ weights
+        rows.append(total)
+    return np.array(rows)
+
+
+def test_missing_parts_are_filled_in_by_ridge_regression(rng):
+    seen, asked = three_parts(rng, 120), three_parts(rng, 30)
+    asked[schema.TITLE][1], asked[schema.INGREDIENTS][1] = 0, 0
+    asked[schema.INGREDIENTS][2], asked[schema.INSTRUCTIONS][2] = 0, 0
+    for part in asked.values():
+        part[4] = 0  # nothing at all
+    words = 24
+    plain, filling = WordBag(words, THREE), WordBag(words, THREE, filling=words)
+    batches = [{name: part[start : start + 50] for name, part in seen.items()} for start in (0, 50, 100)]
+    plain.adapt(batches)
+    filling.adapt(batches)
+    received = ops.convert_to_numpy(filling(asked))
+    np.testing.assert_allclose(received, filled_by_least_squares(plain, seen, asked), atol=2e-4)
+    whole = np.array([all(part[row].any() for part in asked.values()) for row in range(30)])
+    np.testing.assert_array_equal(received[whole], ops.convert_to_numpy(plain(asked))[whole])
+    np.testing.assert_array_equal(received[4], 0.0)
+
+
+def test_a_title_brings_its_ingredients_along(rng):
+    recipes = three_parts(rng, 200)
+    bag = WordBag(24, THREE, filling=18)
+    bag.adapt([recipes])
+    alone = {name: part if name == schema.TITLE else np.zeros_like(part) for name, part in recipes.items()}
+    given = ops.convert_to_numpy(bag(alone))
+    titled = np.flatnonzero(recipes[schema.TITLE][:, 0])
+    for kind in range(3):
+        own = titled[recipes[schema.TITLE][titled, 0] == 2 + kind]
+        assert (given[own][:, [9 + kind, 12 + kind]] > 0.1).all()
+        assert (given[own][:, 9 + (kind + 1) % 3] < 0.0).all()
+
+
+def test_leading_directions_are_eigenvectors(rng):
+    points = rng.normal(size=(300, 80)) * np.linspace(3.0, 0.1, 80)
+    products = points.T @ points
+    values, vectors = np.linalg.eigh(products)
+    found = leading_directions(products, 5)
+    np.testing.assert_allclose(np.abs(np.sum(found * vectors[:, ::-1][:, :5], axis=0)), 1.0, atol=1e-3)
+    np.testing.assert_allclose(found.T @ found, np.eye(5), atol=1e-9)
+    np.testing.assert_allclose(np.diag(found.T @ products @ found), values[::-1][:5], rtol=1e-4)
+    np.testing.assert_allclose(np.abs(leading_directions(products, 80).T @ vectors[:, ::-1]), np.eye(80), atol=1e-6)
+
+
+def test_a_saved_bag_that_fills_in(rng, tmp_path):
+    recipes = three_parts(rng, 40)
+    bag = WordBag(24, THREE, filling=100)
+    bag.adapt([recipes])
+    assert bag.directions.shape == (24, 24)  # no more directions than words
+    inputs = {name: keras.Input(part.shape[1:], dtype="int32", name=name) for name, part in recipes.items()}
+    model = keras.Model(inputs, bag(inputs))
     model.save(tmp_path / "bag.keras")
     again = keras.models.load_model(tmp_path / "bag.keras")
     np.testing.assert_array_equal(again.predict(recipes, verbose=0), model.predict(recipes, verbose=0))

@@ -4,6 +4,7 @@ Examples:
     kfood evaluate RUN --data DATA
     kfood evaluate RUN --data DATA --split test --gallery 1000 --subsets 10
     kfood evaluate RUN --data DATA --gallery 1000 --sampling disjoint --rank-origin 0 --out REPORT
+    kfood evaluate RUN --data DATA --parts
     kfood evaluate R2GAN --data KITCHEN --thumbnails
     kfood evaluate RUN --data OTHER_RECIPES
     kfood evaluate PHOTOS --data LABELLED
@@ -15,6 +16,7 @@ Examples:
 import dataclasses
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
@@ -58,6 +60,8 @@ class Evaluate:
     thumbnails: bool = False
     """Of recipes, for a model that makes pictures: also train a small classifier on real photos and ask it of how many
     made pictures it names the dish."""
+    parts: bool = False
+    """Of recipes: also measure what a part alone finds, or two of them (title, ingredients, instructions)."""
     robustness: bool = False
     """Of trajectories: also measure top-1 against dropped points, position noise and thickness; robustness.png."""
     clusters: bool = True
@@ -132,7 +136,7 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     from kfood.models import load_run, run_config
 
     plain = Evaluate(args.run, args.data)
-    for name in ("gallery", "subsets", "sampling", "rank_origin", "thumbnails"):
+    for name in ("gallery", "subsets", "sampling", "rank_origin", "thumbnails", "parts"):
         if getattr(args, name) != getattr(plain, name):
             raise ValueError(
                 f"--{name.replace('_', '-')}: expected none for labelled photos, each of which queries all others."
@@ -192,6 +196,8 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
         raise ValueError(f"--as-released: expected none for {dataset.kind}: it is of labelled photos.")
     if args.thumbnails and not recipes:
         raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
+    if args.parts and not recipes:
+        raise ValueError("--parts: expected none for trajectories, which have none.")
     protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     if recipes and dataset.vocabulary_fingerprint != run_config(args.run)["data"]["vocabulary"]:
@@ -230,13 +236,27 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
         seconds={"embedding": embedded - start, "ranking": ranked - embedded, "scalability": scaled - ranked},
         thumbnails=thumbnails,
     )
+    by_parts = _by_parts(args, dataset, model, embeddings, protocol) if args.parts else {}
+    if by_parts:
+        content["parts"] = {name: part.as_json()["directions"] for name, part in by_parts.items()}
     page = report.report_html(content, evaluation, embeddings, model, dataset)
-    table = _table(evaluation)
+    table = _table(evaluation, by_parts)
     if thumbnails:
         table.caption = "dishes named right: " + ", ".join(
             f"{name} {100 * share:.0f} %" for name, share in thumbnails.items() if name != "items"
         )
     return content, page, table
+
+
+def _by_parts(
+    args: Evaluate, dataset: Any, model: Any, embeddings: "Embeddings", protocol: "Protocol"
+) -> dict[str, "Evaluation"]:
+    """The evaluation of the same photos with parts of the recipes."""
+    from kfood.data.pipeline import recipe_batches
+    from kfood.evaluation import parts
+
+    texts = recipe_batches(dataset, args.split, model.spec, args.batch_size, training=False, photos=False)
+    return parts.measure(model, texts, embeddings, protocol)
 
 
 def _robustness(args: Evaluate, dataset: Any, content: dict[str, Any], out: pathlib.Path) -> None:
@@ -306,18 +326,22 @@ def protocol_for(args: Evaluate, pairs: int, default: int = DEFAULT_GALLERY) -> 
     return Protocol(None if whole and subsets == 1 else gallery, subsets, args.seed, args.rank_origin, args.sampling)
 
 
-def _table(evaluation: "Evaluation") -> Any:
+def _table(evaluation: "Evaluation", by_parts: Mapping[str, "Evaluation"]) -> Any:
+    """Figures by direction; below them, of parts of recipes if there are any."""
     from rich.table import Table
 
     gallery, subsets = len(evaluation.galleries[0]), len(evaluation.galleries)
     recalls = next(iter(evaluation.directions.values())).recall
     title = f"gallery of {gallery:,} pairs, {evaluation.distance}" + (f", {subsets} subsets" if subsets > 1 else "")
     table = Table("", "MedR", *(f"R@{k}" for k in recalls), title=title)
-    for name, direction in evaluation.directions.items():
-        spreads = [(direction.median_rank, 1), *((spread, 100) for spread in direction.recall.values())]
-        cells = (
-            f"{spread.mean * scale:.1f}" + (f" ± {spread.std * scale:.1f}" if subsets > 1 else "")
-            for spread, scale in spreads
-        )
-        table.add_row(name.replace("_to_", " → "), *cells)
+    for kept, own in {"": evaluation, **by_parts}.items():
+        for name, direction in own.directions.items():
+            spreads = [(direction.median_rank, 1), *((spread, 100) for spread in direction.recall.values())]
+            cells = (
+                f"{spread.mean * scale:.1f}" + (f" ± {spread.std * scale:.1f}" if subsets > 1 else "")
+                for spread, scale in spreads
+            )
+            label = name.replace("_to_", " → ")
+            table.add_row(label.replace("recipe", kept) if kept else label, *cells)
+        table.add_section()
     return table

@@ -29,6 +29,8 @@ class RecipeEncoderConfig:
         bag_words: so many of the most frequent words, weighted by rarity (:mod:`kfood.layers.bag`), are all that is
             read of a recipe, in place of all recurrences and tables; the spec must read words of every part. 0: off, as
             in the papers.
+        bag_filling: directions in which parts that a recipe lacks are predicted from those that it has, with
+            ``bag_words`` (:mod:`kfood.layers.bag`); 0: off.
         dropout: rate on the joined recipe vector, training only.
         part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
             that a title alone, or a list of ingredients, can be a query; never all of them. 0 in the papers.
@@ -43,6 +45,7 @@ class RecipeEncoderConfig:
     instruction_units: int = 1024
     bag_of_words: bool = False
     bag_words: int = 0
+    bag_filling: int = 0
     dropout: float = 0.0
     part_dropout: float = 0.0
     word_dropout: float = 0.0
@@ -63,7 +66,7 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     inputs = symbolic_inputs(spec.recipe_inputs())
     received = PartDropout(config.part_dropout, name="parts_kept")(inputs)
     if config.bag_words:
-        joined = keras.layers.Dropout(config.dropout)(word_bag(spec, config.bag_words)(received))
+        joined = keras.layers.Dropout(config.dropout)(word_bag(spec, config.bag_words, config.bag_filling)(received))
         return keras.Model(inputs, _embedding(size)(joined), name="recipe")
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:

@@ -135,6 +135,8 @@ class CCAConfig:
         word_size: width of a fixed random word vector.
         bag_words: so many of the most frequent words are the recipe's features, rare ones weighing more, in place of
             random vectors; the spec must read words of every part. 0: off.
+        bag_filling: directions in which parts that a recipe lacks are predicted from those that it has, with
+            ``bag_words``; 0: off.
         embedding_size: number of canonical components kept.
         ridge: added to the diagonal of both covariances, in units of its mean.
         optimizer: of nothing; the projections are solved for.
@@ -143,6 +145,7 @@ class CCAConfig:
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
     word_size: int = 300
     bag_words: int = 0
+    bag_filling: int = 0
     embedding_size: int = 256
     ridge: float = 0.1
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -422,7 +425,8 @@ def recipe_features(spec: schema.RecipeSpec, config: CCAConfig) -> keras.Model:
     """Recipe → its bag of words, or the mean word vector of each of its parts, joined; float ``[batch, q]``."""
     inputs = symbolic_inputs(spec.recipe_inputs())
     if config.bag_words:
-        return keras.Model(inputs, word_bag(spec, config.bag_words)(inputs), name="recipe_features")
+        bag = word_bag(spec, config.bag_words, config.bag_filling)
+        return keras.Model(inputs, bag(inputs), name="recipe_features")
     parts = []
     for name, received in inputs.items():
         if name == schema.INSTRUCTION_VECTORS:
