@@ -109,3 +109,15 @@ def tiny_run(kitchen, tmp_path_factory) -> pathlib.Path:
     arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
     assert main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "2", *arguments]) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory) -> pathlib.Path:
+    """The bundle of export_model's model, exported once; copy it before you change it."""
+    from export_model import make_model, make_run
+
+    from kfood.export.bundle import export_bundle
+
+    folder = tmp_path_factory.mktemp("small")
+    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
+    return folder / "bundle"

@@ -2,26 +2,23 @@
 
 import io
 import json
+import shutil
 import types
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_model import make_model, make_run
 from PIL import Image
 
 from kfood import recipe_texts, schema
 from kfood.data import images, text
 from kfood.export import bundle_files, runtime
-from kfood.export.bundle import export_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runtime")
-    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
-    return runtime.Bundle.open(folder / "bundle")
+def bundle(small_bundle, tmp_path_factory):
+    return runtime.Bundle.open(shutil.copytree(small_bundle, tmp_path_factory.mktemp("runtime") / "bundle"))
 
 
 def png(pixels):

@@ -12,13 +12,11 @@ import numpy as np
 import photo_cases
 import pytest
 import tensorflow as tf
-from export_model import make_model, make_run
 from PIL import Image
 
 from kfood import photo_files
 from kfood.data import images, recipe1m
 from kfood.export import photo_bytes, runtime
-from kfood.export.bundle import export_bundle
 
 BOUND = 1e-4
 NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
@@ -48,10 +46,8 @@ BY_PILLOW_ALONE = {"gif clear", "bmp", "tiff turned", "webp animated"}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("doors")
-    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
-    return runtime.Bundle.open(folder / "bundle")
+def bundle(small_bundle, tmp_path_factory):
+    return runtime.Bundle.open(shutil.copytree(small_bundle, tmp_path_factory.mktemp("doors") / "bundle"))
 
 
 @pytest.fixture(scope="module")

@@ -44,15 +44,10 @@ def write_index(folder, bundle, count, overwrite=False):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    from export_model import make_model, make_run
-
-    from kfood.export.bundle import export_bundle
+def bundle(small_bundle, tmp_path_factory):
     from kfood.export.runtime import Bundle
 
-    folder = tmp_path_factory.mktemp("serve")
-    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
-    return Bundle.open(folder / "bundle")
+    return Bundle.open(shutil.copytree(small_bundle, tmp_path_factory.mktemp("serve") / "bundle"))
 
 
 @pytest.fixture
