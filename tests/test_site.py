@@ -13,7 +13,6 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from export_model import make_model, make_run
 from PIL import Image
 
 pytest.importorskip("playwright", reason="needs playwright")
@@ -25,7 +24,6 @@ from kfood import search
 from kfood.data.ingredient_names import clean_name
 from kfood.data.recipe_formats import parse_recipe
 from kfood.evaluation import metrics
-from kfood.export.bundle import export_bundle
 from kfood.export.runtime import Bundle, decode_photo
 from kfood.search import ingredients, plain_recipe
 from kfood.site import OnnxruntimeWeb, build_site, building, by_npm, from_copy, vendored
@@ -41,10 +39,8 @@ LINES = [["2 leeks, sliced", "1 tbsp olive oil"], ["1 red onion", "salt"], ["100
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    export_bundle(make_model(), make_run(folder / "run"), folder / "bundle")
-    return Bundle.open(folder / "bundle")
+def bundle(small_export, tmp_path_factory):
+    return Bundle.open(shutil.copytree(small_export / "bundle", tmp_path_factory.mktemp("site") / "bundle"))
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ export async function search(query, wanted, signal, say) {
   const { searches, model, distance, bytes } = await site();
   const to = sideOf(query.kind, searches);
   const name = query.kind === "photo" ? "image" : "recipe";
-  const waiting = setTimeout(() => say(`Loading the model and ${(bytes / 1e6).toFixed(0)} MB of this site, once …`), 500);
+  const waiting = setTimeout(() => say(`Loading ${(bytes / 1e6).toFixed(0)} MB to search with …`), 500);
   const ready = await Promise.all([items(), gallery(to), session(name)]).finally(() => clearTimeout(waiting));
   const [{ all, ingredients }, embeddings] = ready;
   signal.throwIfAborted();
