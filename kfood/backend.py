@@ -64,7 +64,7 @@ def gradients(objective, variables):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         loss, extra = objective()
-    return extra, tape.gradient(loss, values)
+    return extra, _summed(tape.gradient(loss, values))
 
 
 def gradients_after(embed, between, objectives, variables):
@@ -94,7 +94,16 @@ def gradients_after(embed, between, objectives, variables):
         with tape.stop_recording():
             passed = between(keras.tree.map_structure(tf.stop_gradient, features))
         losses, extra = objectives(features)
-    return passed, extra, [tape.gradient(loss, own) for loss, own in zip(losses, values, strict=True)]
+    return passed, extra, [_summed(tape.gradient(loss, own)) for loss, own in zip(losses, values, strict=True)]
+
+
+def _summed(slopes):
+    """Gradients with one row for each row of a table of vectors.
+
+    TensorFlow gives one row for each time that a word is looked up, and Keras' Adam squares each of these rows by
+    itself: the second moment of a word that comes n times would be up to n times too small.
+    """
+    return [tf.convert_to_tensor(slope) if isinstance(slope, tf.IndexedSlices) else slope for slope in slopes]
 
 
 def input_gradient(function, inputs):
