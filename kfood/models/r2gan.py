@@ -356,7 +356,7 @@ class R2GAN(RetrievalModel):
         # One call: batch normalisation sees all of them, as its moving statistics do in use.
         pictures = self.generator(ops.concatenate(embeddings), training=training)
         features |= dict(zip(names, ops.split(pictures, len(names)), strict=True))
-        features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=not self.jit_compile)
+        features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=self.antialias)
         return features
 
     def losses_of(self, phase, features, batch, training):
