@@ -93,7 +93,13 @@ def export_bundle(
             (:class:`kfood.export.onnx.ConversionError`), or an exported file computes something else than the model
             (:class:`kfood.export.parity.ParityError`). Nothing is left at ``out``.
         ModuleNotFoundError: ``data`` is given, and the extra ``serving`` is not installed.
+        NotImplementedError: Keras runs on another backend than TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            "Exporting: expected Keras' TensorFlow backend, received "
+            f"{keras.backend.backend()!r}: export with KERAS_BACKEND=tensorflow, which reads the same run."
+        )
     run, out, model = pathlib.Path(run), pathlib.Path(out), getattr(model, "searched", lambda: model)()
     _check_model(model)
     if data is not None:

@@ -2,9 +2,14 @@
 
 Keras has one way of writing layers for every backend and none of writing gradients. Models, layers and losses are
 written with ``keras.ops``; what they need beyond that is these functions. Losses use :func:`input_gradient` and
-:func:`checked`, which know every backend; the models' training steps use the others, which know TensorFlow.
+:func:`checked`, which know every backend; the models' training steps use the others, which know TensorFlow and JAX.
+
+TensorFlow's variables are changed where they stand. JAX differentiates and compiles functions without side effects:
+:func:`step` gives a step the values of all variables in a ``keras.StatelessScope`` and takes the new ones out of it.
+Within the step each function that is differentiated has a scope of its own, which hands its changes to the one around.
 """
 
+import sys
 from collections.abc import Mapping
 
 import keras
@@ -31,7 +36,7 @@ def numbered(data, name, number):
         return others if number in others else {**others, number: _numbers(data[name])}
     if isinstance(data, tuple) and data:
         return (numbered(data[0], name, number), *data[1:])
-    if isinstance(data, tf.data.Dataset):
+    if _is_dataset(data):
         spec = data.element_spec
         features = spec[0] if isinstance(spec, tuple) and spec else spec
         if isinstance(features, Mapping) and name in features:
@@ -39,11 +44,57 @@ def numbered(data, name, number):
     return data
 
 
+def _is_dataset(data):
+    tensorflow = sys.modules.get("tensorflow")  # which whoever has one of its datasets has imported
+    return tensorflow is not None and isinstance(data, tensorflow.data.Dataset)
+
+
 def _numbers(values):
-    values = tf.reshape(tf.convert_to_tensor(values), [-1])
-    if values.dtype == tf.string:
-        return tf.strings.to_hash_bucket_fast(values, tf.int64.max)  # the same in every process
-    return tf.cast(values, tf.int64)
+    import tensorflow  # which is installed beside every backend
+
+    flat = tensorflow.reshape(tensorflow.convert_to_tensor(values), [-1])
+    if flat.dtype == tensorflow.string:
+        flat = tensorflow.strings.to_hash_bucket_fast(flat, tensorflow.int64.max)  # the same in every process
+    numbers = tensorflow.cast(flat, tensorflow.int64)
+    return numbers if tensorflow.is_tensor(values) else numbers.numpy()
+
+
+def compiles(jit_compile, run_eagerly):
+    """Whether XLA compiles a step: as asked; with JAX always, for nothing else compiles there, unless run eagerly."""
+    return not run_eagerly if keras.backend.backend() == "jax" else jit_compile
+
+
+def antialiases(jit_compile):
+    """Whether a step that is compiled so can resize with antialiasing: TensorFlow's XLA has no such operation."""
+    return keras.backend.backend() != "tensorflow" or not jit_compile
+
+
+def step(model, play, received):
+    """A training or test step as Keras' trainers call it.
+
+    Args:
+        model: the ``keras.Model`` whose variables the step reads and changes.
+        play: function (data) → logs, a step that changes variables where they stand.
+        received: what Keras calls a step with: ``(data,)``; with JAX ``(state, data)``, ``state`` the values of the
+            trainable variables, of the others, when training of the optimizer's, and of the metrics'.
+
+    Returns:
+        The logs; with JAX (logs, new state).
+
+    Raises:
+        NotImplementedError: Keras runs on another backend than TensorFlow or JAX.
+    """
+    _needs_known_backend()
+    *state, data = received
+    if not state:
+        return play(data)
+    (values,) = state
+    training = [model.optimizer.variables] if len(values) == 4 else []
+    variables = [model.trainable_variables, model.non_trainable_variables, *training, model.metrics_variables]
+    pairs = [pair for own, given in zip(variables, values, strict=True) for pair in zip(own, given, strict=True)]
+    with keras.StatelessScope(pairs) as scope:
+        logs = play(data)
+    return logs, tuple([scope.get_current_value(variable) for variable in own] for own in variables)
 
 
 def gradients(objective, variables):
@@ -57,14 +108,22 @@ def gradients(objective, variables):
         (the structure, list of gradients, one a variable).
 
     Raises:
-        NotImplementedError: Keras runs on another backend than TensorFlow.
+        NotImplementedError: Keras runs on another backend than TensorFlow or JAX.
     """
-    _needs_tensorflow()
+    _needs_known_backend()
+    if keras.backend.backend() == "jax":
+
+        def objectives():
+            loss, extra = objective()
+            return [loss], extra
+
+        extra, (gradient,) = _jax_gradients(objectives, [variables])
+        return extra, gradient
     values = [variable.value for variable in variables]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         loss, extra = objective()
-    return extra, tape.gradient(loss, values)
+    return extra, _summed(tape.gradient(loss, values))
 
 
 def gradients_after(embed, between, objectives, variables):
@@ -84,9 +143,19 @@ def gradients_after(embed, between, objectives, variables):
         (result of ``between``, structure of ``objectives``, for each loss a list of gradients, one a variable).
 
     Raises:
-        NotImplementedError: Keras runs on another backend than TensorFlow.
+        NotImplementedError: Keras runs on another backend than TensorFlow or JAX.
     """
-    _needs_tensorflow()
+    _needs_known_backend()
+    if keras.backend.backend() == "jax":
+
+        def both():
+            features = embed()
+            passed = _without_gradient(lambda: between(keras.tree.map_structure(ops.stop_gradient, features)))
+            losses, extra = objectives(features)
+            return losses, (passed, extra)
+
+        (passed, extra), slopes = _jax_gradients(both, variables)
+        return passed, extra, slopes
     values = [_values(own) for own in variables]
     with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
         tape.watch(values)
@@ -94,7 +163,109 @@ def gradients_after(embed, between, objectives, variables):
         with tape.stop_recording():
             passed = between(keras.tree.map_structure(tf.stop_gradient, features))
         losses, extra = objectives(features)
-    return passed, extra, [tape.gradient(loss, own) for loss, own in zip(losses, values, strict=True)]
+    return passed, extra, [_summed(tape.gradient(loss, own)) for loss, own in zip(losses, values, strict=True)]
+
+
+def _summed(slopes):
+    """Gradients with one row for each row of a table of vectors.
+
+    TensorFlow gives one row for each time that a word is looked up, and Keras' Adam squares each of these rows by
+    itself: the second moment of a word that comes n times would be up to n times too small.
+    """
+    return [tf.convert_to_tensor(slope) if isinstance(slope, tf.IndexedSlices) else slope for slope in slopes]
+
+
+class _Within(keras.StatelessScope):
+    """What a function that JAX differentiates reads and changes: the scope around it, with some values replaced.
+
+    Attributes:
+        changed: the variables that were assigned to, by ``id``.
+    """
+
+    def __init__(self, replaced=()):
+        super().__init__(replaced)
+        self.changed = {}
+
+    def __enter__(self):
+        super().__enter__()
+        if self.original_scope is not None:
+            self.state_mapping = {**self.original_scope.state_mapping, **self.state_mapping}  # type: ignore[has-type]
+        return self
+
+    def add_update(self, update):
+        """Called by ``variable.assign(value)`` with both."""
+        super().add_update(update)
+        self.changed[id(update[0])] = update[0]
+
+    def new_values(self):
+        """Those of the changed variables, by ``id``."""
+        return {key: self.state_mapping[key] for key in self.changed}
+
+
+def _jax_gradients(objectives, variables):
+    """Of each loss with respect to its own variables.
+
+    Args:
+        objectives: function without arguments → (list of scalar losses, any structure). What it assigns to variables
+            stands when this function has returned.
+        variables: a list of Keras variables for each loss.
+
+    Returns:
+        (the structure, for each loss a list of gradients; zeros where TensorFlow has None).
+    """
+    import jax
+
+    changed = {}
+
+    def function(values):
+        replaced = [pair for own, given in zip(variables, values, strict=True) for pair in zip(own, given, strict=True)]
+        with _Within(replaced) as scope:
+            losses, extra = objectives()
+        changed.update(scope.changed)
+        return losses, (extra, scope.new_values())
+
+    values = [[variable.value for variable in own] for own in variables]
+    losses, pull_back, (extra, new_values) = jax.vjp(function, values, has_aux=True)
+    slopes = []
+    for index in range(len(losses)):
+        seeds = [ops.full_like(loss, float(place == index)) for place, loss in enumerate(losses)]
+        slopes.append(pull_back(seeds)[0][index])
+    for key, variable in changed.items():
+        variable.assign(new_values[key])
+    return extra, slopes
+
+
+def _without_gradient(function):
+    """What ``function()`` gives and assigns, as constants of the differentiation around it."""
+    with _Within() as scope:
+        found = function()
+    for key, variable in scope.changed.items():
+        variable.assign(ops.stop_gradient(scope.state_mapping[key]))
+    return keras.tree.map_structure(ops.stop_gradient, found)
+
+
+def apply(optimizer, gradients, variables):
+    """``optimizer.apply``, also of ``LossScaleOptimizer`` with JAX, whose own assigns within a branch of a condition.
+
+    Args:
+        optimizer: built.
+        gradients: one a variable.
+        variables: of those that it was built on; the others are frozen.
+    """
+    if keras.backend.backend() != "jax" or not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer.apply(gradients, variables)
+        return
+    moving = {id(variable): gradient for variable, gradient in zip(variables, gradients, strict=True)}
+    known = optimizer.inner_optimizer._trainable_variables
+    state, values = [own.value for own in optimizer.variables], [variable.value for variable in known]
+    # Zeros leave the moments of what has been frozen from the start as they are.
+    padded = [moving.get(id(variable), ops.zeros_like(value)) for variable, value in zip(known, values, strict=True)]
+    values, state = optimizer.stateless_apply(state, padded, values)
+    for variable, value in zip(known, values, strict=True):
+        if id(variable) in moving:
+            variable.assign(value)
+    for own, value in zip(optimizer.variables, state, strict=True):
+        own.assign(value)
 
 
 def pulled_back(function, upstream, variables):
@@ -222,6 +393,14 @@ def checked(value, condition, message, received):
 def _needs_tensorflow():
     if keras.backend.backend() != "tensorflow":
         raise NotImplementedError(
-            "Training kfood's models: expected Keras' TensorFlow backend (KERAS_BACKEND=tensorflow), received "
-            f"{keras.backend.backend()!r}. kfood's losses run on any backend in models of your own."
+            "Gradient caching (chunk): expected Keras' TensorFlow backend (KERAS_BACKEND=tensorflow), received "
+            f"{keras.backend.backend()!r}; a whole batch trains on either."
+        )
+
+
+def _needs_known_backend():
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        raise NotImplementedError(
+            "Training kfood's models: expected Keras' TensorFlow or JAX backend (KERAS_BACKEND=tensorflow or jax), "
+            f"received {keras.backend.backend()!r}. kfood's losses run on any backend in models of your own."
         )

@@ -32,6 +32,11 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def tiny_spec() -> schema.RecipeSpec:
+    """See :func:`tiny_recipes`."""
+    return tiny_recipes()
+
+
+def tiny_recipes() -> schema.RecipeSpec:
     """Shapes small enough for a test."""
     return schema.RecipeSpec(
         image_size=32,
@@ -55,9 +60,14 @@ def random_tokens(rng, shape, vocabulary):
 
 
 @pytest.fixture
-def tiny_batch(rng, tiny_spec):
+def tiny_batch(rng):
+    """See :func:`tiny_pairs`."""
+    return tiny_pairs(rng)
+
+
+def tiny_pairs(rng):
     """Eight pairs of ``tiny_spec``, each recipe with its own words, and with a trajectory within its picture."""
-    spec, n = tiny_spec, 8
+    spec, n = tiny_recipes(), 8
     return {
         schema.IMAGE: rng.uniform(0, 255, (n, 32, 32, 3)).astype("float32"),
         schema.TITLE: random_tokens(rng, (n, spec.title_words), spec.word_vocabulary),

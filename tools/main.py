@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[0] not in _WITHOUT_TENSORFLOW and not {"-h", "--help"} & set(arguments):
             import_tensorflow_quietly()
         importlib.import_module(f"kfood.tools.{arguments[0].replace('-', '_')}").main(arguments[1:])
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError, NotImplementedError) as error:
         if os.environ.get("KFOOD_TRACEBACK"):
             raise
         message = "\n".join(map(printable, str(error).split("\n")))
@@ -82,6 +82,8 @@ def import_tensorflow_quietly() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        if os.environ.get("KERAS_BACKEND") == "jax":  # whose GPUs they are; TensorFlow reads the data
+            tf.config.set_visible_devices([], "GPU")
     finally:
         os.dup2(saved, 2)
         os.close(saved)

@@ -101,7 +101,7 @@ def _embed(
 
 def _encode(name: str, encoder: Any, batch: Mapping[str, Any]) -> NDArray[np.float32]:
     wanted = encoder.input  # a dict, as the encoder was built
-    inputs = {feature: _feature(feature, batch, f"an input of encoder {name!r}") for feature in wanted}
+    inputs = {feature: np.asarray(_feature(feature, batch, f"an input of encoder {name!r}")) for feature in wanted}
     output = np.asarray(encoder.predict_on_batch(inputs), np.float32)
     rows = len(next(iter(inputs.values())))
     if output.ndim != 2 or len(output) != rows:

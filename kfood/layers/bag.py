@@ -99,14 +99,14 @@ class WordBag(keras.layers.Layer):
         documents, found = 0, np.zeros(self.words)
         for batch in batches:
             for name in self.shares:
-                counts = ops.convert_to_numpy(self._counts(batch[name]))
+                counts = ops.convert_to_numpy(self._counts(np.asarray(batch[name])))
                 documents += int(np.any(counts, axis=1).sum())
                 found += np.sum(counts > 0, axis=0)
         self.idf.assign(np.log((1 + documents) / (1 + found)) + 1)
         sums, present = np.zeros((len(self.shares), self.words)), np.zeros(len(self.shares))
         for batch in batches:
             for row, (name, share) in enumerate(self.shares.items()):
-                unit, known = (ops.convert_to_numpy(values) for values in self._unit(batch[name]))
+                unit, known = (ops.convert_to_numpy(values) for values in self._unit(np.asarray(batch[name])))
                 sums[row] += share * unit.sum(axis=0)
                 present[row] += known.sum()
         self.means.assign(sums / np.maximum(present, 1)[:, None])

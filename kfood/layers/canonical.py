@@ -74,7 +74,7 @@ class Moments(keras.layers.Layer):
     def call(self, x, y):
         """Adds float ``[batch, p]`` and float ``[batch, q]``."""
         for origin, features in zip(self.origins, (x, y), strict=True):
-            origin.assign(ops.where(self.count > 0.0, origin, ops.mean(features, axis=0)))
+            origin.assign(ops.where(self.count > 0.0, ops.convert_to_tensor(origin), ops.mean(features, axis=0)))
         x, y = x - self.origins[0], y - self.origins[1]
         self.count.assign_add(ops.cast(ops.shape(x)[0], "float32"))
         for total, features in zip(self.sums, (x, y), strict=True):

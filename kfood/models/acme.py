@@ -391,7 +391,7 @@ class ACME(RetrievalModel):
             condition = mean + ops.exp(0.5 * log_variance) * normal
             features |= {"mean": mean, "log_variance": log_variance}
             features["picture"] = self.generator([condition, noise], training=training)
-            features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=not self.jit_compile)
+            features["real_picture"] = real_pictures(batch, self.config.picture_size, antialias=self.antialias)
         return features
 
     def losses_of(self, phase, features, batch, training):

@@ -210,7 +210,7 @@ class RetrievalModel(keras.Model):
             if not chosen.built:
                 chosen.build(phase.all_variables)
             made[phase.name] = chosen
-        kwargs.setdefault("jit_compile", False)
+        kwargs["jit_compile"] = backend.compiles(kwargs.get("jit_compile", False), kwargs.get("run_eagerly", False))
         super().compile(optimizer=made[self.phases[-1].name], auto_scale_loss=False, **kwargs)
         self.optimizers = made
         self.chunk = chunk
@@ -249,6 +249,17 @@ class RetrievalModel(keras.Model):
         """Running means of the named losses."""
         return list(self.loss_means.values())
 
+    @property
+    def metrics_variables(self):
+        """Those of :attr:`metrics`, and of all optimizers but the last phase's: JAX's trainer carries one's alone."""
+        others = [optimizer for optimizer in self.optimizers.values() if optimizer is not self.optimizer]
+        return super().metrics_variables + [variable for optimizer in others for variable in optimizer.variables]
+
+    @property
+    def antialias(self) -> bool:
+        """Whether losses resize photos with antialiasing."""
+        return backend.antialiases(self.jit_compile)
+
     def fit(self, *args, callbacks=None, **kwargs):
         """As ``keras.Model.fit``, with :meth:`begin_epoch` and :meth:`end_epoch` around each epoch.
 
@@ -281,13 +292,21 @@ class RetrievalModel(keras.Model):
         args, kwargs = _numbered(args, kwargs)
         return super().test_on_batch(*args, **kwargs)
 
-    def train_step(self, data):
+    def train_step(self, *received):
+        """What Keras calls; a model with a training step of its own has it in :meth:`play`."""
+        return backend.step(self, self.play, received)
+
+    def test_step(self, *received):
+        """The same losses without a move."""
+        return backend.step(self, self._test, received)
+
+    def play(self, data):
         """Adversaries move first on features without gradient, then the others on the same features."""
         batch = batch_of(data)
         main = self.phases[-1]
         joint = [phase for phase in self.phases if phase.together or phase is main]
 
-        def play(features):
+        def adversaries(features):
             return [self._move(phase, features, batch) for phase in self._adversaries]
 
         def objectives(features):
@@ -296,22 +315,30 @@ class RetrievalModel(keras.Model):
 
         variables = [phase.variables for phase in joint]
         if chunks.is_larger(batch, self.chunk):
-            moved, (own, features), gradients = chunks.gradients_after(self, batch, play, objectives, variables)
+            moved, (own, features), gradients = chunks.gradients_after(self, batch, adversaries, objectives, variables)
         else:
             moved, (own, features), gradients = backend.gradients_after(
-                lambda: self.embed(batch, training=True), play, objectives, variables
+                lambda: self.embed(batch, training=True), adversaries, objectives, variables
             )
         for phase, gradient in zip(joint, gradients, strict=True):
-            self.optimizers[phase.name].apply(gradient, phase.variables)
+            backend.apply(self.optimizers[phase.name], gradient, phase.variables)
         self.end_step(features)
         return self._log([*moved, own])
 
-    def test_step(self, data):
-        """The same losses without a move."""
+    def _test(self, data):
         return self._log([self.compute_losses(batch_of(data), training=False)])
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
-        """As ``keras.Model.export``; by default of all that the encoders take, whether called before or not."""
+        """As ``keras.Model.export``; by default of all that the encoders take, whether called before or not.
+
+        Raises:
+            NotImplementedError: Keras runs on another backend than TensorFlow.
+        """
+        if keras.backend.backend() != "tensorflow":
+            raise NotImplementedError(
+                f"export: expected Keras' TensorFlow backend, received {keras.backend.backend()!r}: save the model, "
+                "and load and export it with KERAS_BACKEND=tensorflow."
+            )
         if input_signature is None:
             taken = {name: tensor for encoder in self.encoders.values() for name, tensor in encoder.input.items()}
             signature = {name: keras.InputSpec(t.dtype, t.shape, name=name) for name, t in taken.items()}
@@ -349,7 +376,7 @@ class RetrievalModel(keras.Model):
             return self._scaled(phase, named), named
 
         named, gradients = backend.gradients(objective, phase.variables)
-        self.optimizers[phase.name].apply(gradients, phase.variables)
+        backend.apply(self.optimizers[phase.name], gradients, phase.variables)
         return named
 
     def _scaled(self, phase, named):

@@ -398,11 +398,11 @@ class CCA(RetrievalModel):
         if epoch == 0:
             self.moments.reset()
 
-    def train_step(self, data):
+    def play(self, data):
         """Adds the batch's features to the moments."""
         batch = batch_of(data)
         self.moments(*(run(network, batch, training=False) for network in self.features.values()))
-        return self.test_step(data)
+        return self._test(data)
 
     def end_epoch(self, epoch):
         """Solves for the projections."""

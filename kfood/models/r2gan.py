@@ -350,7 +350,7 @@ class R2GAN(RetrievalModel):
         features = self(batch, training=training)
         if self.config.adversarial:
             side = self.config.picture_size
-            features["real_picture"] = real_pictures(batch, side, antialias=not self.jit_compile)
+            features["real_picture"] = real_pictures(batch, side, antialias=self.antialias)
         return features
 
     def from_items(self, features, batch, training):

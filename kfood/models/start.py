@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kfood import schema
@@ -72,7 +73,7 @@ def _feature_networks(model):
 
     def pooled(batch):
         if schema.IMAGE_FEATURES in batch:
-            return batch[schema.IMAGE_FEATURES]
-        return frozen(batch[schema.IMAGE], training=False)
+            return np.asarray(batch[schema.IMAGE_FEATURES])
+        return frozen(np.asarray(batch[schema.IMAGE]), training=False)
 
-    return {"image": pooled, "recipe": lambda batch: words({name: batch[name] for name in words.input})}
+    return {"image": pooled, "recipe": lambda batch: words({name: np.asarray(batch[name]) for name in words.input})}

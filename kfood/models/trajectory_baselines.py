@@ -377,7 +377,7 @@ class CorrAE(_OnTrajCross):
     def losses_of(self, phase, features, batch, training):
         """``correlation``: squared distance of pairs; ``reconstruction``: squared errors of both sides."""
         trajectory, image = features["trajectory"], features["image"]
-        ink = 1.0 - reduced(batch[schema.IMAGE], _TARGET_SIDE, antialias=not self.jit_compile) / 255.0
+        ink = 1.0 - reduced(batch[schema.IMAGE], _TARGET_SIDE, antialias=self.antialias) / 255.0
         targets = {
             "trajectory": ops.reshape(self.ground(batch[schema.TRAJECTORY]), (-1, 2 * self.spec.points)),
             "image": ops.reshape(ops.mean(ink, axis=-1), (-1, _TARGET_SIDE**2)),

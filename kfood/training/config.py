@@ -34,8 +34,9 @@ class TrainingConfig:
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
         precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
-        jit_compile: compile the step with XLA.
-        deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights.
+        jit_compile: compile the step with XLA; with Keras' JAX backend it always is.
+        deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights. JAX's on a GPU
+            are so with ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``.
         augmentation: how training photos are varied, or training trajectories moved.
     """
 
