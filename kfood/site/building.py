@@ -96,10 +96,10 @@ def build_site(
             content = bundle.network(name) if name == "image" else _as_lowered(bundle.network(name))
             encoders[name] = {"file": f"{data}/{name}.onnx", "precision": bundle.precisions[name]}
             (part / encoders[name]["file"]).write_bytes(content)
-        blocks = {side: _write_embeddings(part, data, index, side) for side in index.sides}
+        blocks: dict[str, list[str]] = {side: _write_embeddings(part, data, index, side) for side in index.sides}
         blocks["items"] = _write_items(part, data, index, advance)
         names = [name for name, _ in Ingredients(record["ingredients"] for record in index.records()).names]
-        files = {
+        files: dict[str, dict[str, Any]] = {
             path.relative_to(part).as_posix(): {
                 "size": path.stat().st_size,
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
