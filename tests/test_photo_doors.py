@@ -19,7 +19,8 @@ from kfood.data import images, recipe1m
 from kfood.export import photo_bytes, runtime
 
 BOUND = 1e-4
-NODE = pathlib.Path(__file__).parents[1] / "examples" / "node"
+ROOT = pathlib.Path(__file__).parents[1]
+NODE = ROOT / "examples" / "node"
 SIZE, SHORT_SIDE = 32, 37
 
 ENCODE_ALL = """
@@ -107,6 +108,10 @@ def saved_model_door(bundle, cases):
 
 def node_door(bundle, cases, folder):
     """Embeddings, or what is said of a photo that is refused."""
+    static = pathlib.Path("kfood", "site", "static")  # of which the example takes a file
+    shutil.copytree(ROOT / static, folder / static)
+    folder = folder / "examples" / "node"
+    folder.mkdir(parents=True)
     for number, data in enumerate(cases.values()):
         (folder / str(number)).write_bytes(data)
     files = {name: str(folder / str(number)) for number, name in enumerate(cases)}
