@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+from conftest import TINY_RUN
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
@@ -78,3 +79,24 @@ def test_calls_in_its_table_are_right():
     assert len(calls) > 15
     for call in calls:
         assert isinstance(eval(call, {**names, **letters}), MetricLoss), call
+
+
+@pytest.mark.slow
+def test_scripts_of_the_page_of_training_run(kitchen, tmp_path, monkeypatch):
+    """The second one, lines to add to the first, in its place; with a tiny model and for one epoch."""
+    first, added, alone = re.findall(
+        r"```python\n(.*?)```", PAGES["training.md"].read_text(encoding="utf-8"), re.DOTALL
+    )
+    settings = tuple(one for one in TINY_RUN if not one.startswith(("picture", "discriminator", "condition", "noise")))
+    tiny = first.replace('("training.epochs=20"', f'{settings!r} + ("training.epochs=1"')
+    assert tiny != first
+    fit = "        run.model.fit(**stage)\n"
+    assert tiny.endswith(fit)
+    assert added.endswith(fit)
+    script = "import keras\n" + tiny.removesuffix(fit) + added + alone.replace("64", "16")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DATA").symlink_to(kitchen)
+    names: dict = {}
+    exec(compile(script, "training.md", "exec"), names)
+    assert names["run"].progress is not None
+    assert int(names["model"].optimizer.iterations) == names["steps_per_epoch"](names["data"], "train", 16)

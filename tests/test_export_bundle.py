@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import onnx
 import pytest
 import tensorflow as tf
 from export_model import INGREDIENTS, WORDS, make_heat_map, make_model, make_run, make_spec
+from PIL import Image
 
 from kfood.data import images
 from kfood.data.text import RecipeTokenizer
@@ -543,3 +545,14 @@ def test_export_command(exported, tmp_path, monkeypatch, capsys):
     assert asked["run"] == pathlib.Path(tmp_path / "run")
     assert (asked["weights"], asked["overwrite"]) == ("last", True)
     assert "files" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/exporting.md"])
+def test_the_script_of_the_page_runs(page, exported, tmp_path, monkeypatch, capsys):
+    text = (pathlib.Path(__file__).parents[1] / page).read_text(encoding="utf-8")
+    (script,) = (one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if 'Bundle.open("BUNDLE")' in one)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "BUNDLE").symlink_to(exported[1])
+    Image.fromarray(np.full((40, 30, 3), 120, np.uint8)).save("dinner.jpg")
+    exec(compile(script, page, "exec"), {})
+    assert re.fullmatch(r"\[\[\d\.\d+\]\]", capsys.readouterr().out.strip())
