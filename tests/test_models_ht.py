@@ -181,7 +181,7 @@ def test_an_empty_component_counts_nowhere_and_gradients_stay_finite(tiny_spec, 
     batch[schema.INSTRUCTIONS][2] = 0
     batch[schema.INGREDIENTS][2] = 0
     model = HT(TINY, tiny_spec)
-    model.compile()
+    model.compile(run_eagerly=True)  # two steps: quicker than tracing the graph
     for _ in range(2):
         model.train_on_batch(batch)
     assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
@@ -192,6 +192,7 @@ def test_sentence_vectors_are_refused(tiny_spec):
         component_towers(dataclasses.replace(tiny_spec, instruction_vectors=5), RECIPE)
 
 
+@pytest.mark.slow
 def test_a_handful_of_pairs_is_learned(tiny_spec, tiny_batch):
     keras.utils.set_random_seed(1)
     model = HT(dataclasses.replace(TINY, optimizer=OptimizerConfig(1e-2)), tiny_spec)
