@@ -81,6 +81,16 @@ def tiny_pairs(rng):
     }
 
 
+@pytest.fixture
+def eagerly():
+    """The test trains without tracing graphs: for a step or two this is quicker."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
     """A call, ``(name, make)`` → the folder that ``make(folder)`` made, once for all processes of this run of pytest.

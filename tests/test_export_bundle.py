@@ -40,6 +40,7 @@ def exported(small_export):
 
 def test_heat_maps_are_exported(tmp_path):
     model, network = make_model(), make_heat_map()
+    model.decoders = {}
     model.heat_maps = lambda: {"image": network}
     manifest = export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
     assert manifest["heat_maps"]["image"]["outputs"]["weights"]["shape"] == [None, 2, 2]

@@ -306,7 +306,7 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
     assert np.abs(seen[1][1] - seen[0][1]).max() > 0
 
 
-def test_nan_stops_with_the_name_of_the_loss(kitchen, tmp_path, capsys):
+def test_nan_stops_with_the_name_of_the_loss(eagerly, kitchen, tmp_path, capsys):
     """A learning rate far too large; the message names a loss and a step, and the run is left without a checkpoint."""
     overrides = (*TINY_RUN, "adversary_optimizer.learning_rate=1e30")
     arguments = ["--preset", "small", *(part for override in overrides for part in ("--set", override))]

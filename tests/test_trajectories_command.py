@@ -57,16 +57,16 @@ def run(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(run, data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("use")
-    assert main(["export", str(run), "--out", str(folder / "bundle"), "--data", str(data)]) == 0
-    return folder / "bundle"
+def bundle(run, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("use") / "bundle"
+    assert main(["export", str(run), "--out", str(folder), "--data", str(data)]) == 0
+    return folder
 
 
 @pytest.fixture(scope="module")
-def index(exported, data):
-    folder = exported.parent / "index"
-    assert main(["index", str(exported), "--data", str(data), "--out", str(folder)]) == 0
+def index(bundle, data):
+    folder = bundle.parent / "index"
+    assert main(["index", str(bundle), "--data", str(data), "--out", str(folder)]) == 0
     return folder
 
 
@@ -292,9 +292,9 @@ def test_nothing_usable_is_said(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_an_export_measures_retrieval_of_trajectories(exported, data, tmp_path, monkeypatch):
-    bundle = Bundle.open(exported)
-    measured = bundle.manifest["measured"]["encoders"]
+def test_an_export_measures_retrieval_of_trajectories(bundle, data, tmp_path, monkeypatch):
+    manifest = Bundle.open(bundle).manifest
+    measured = manifest["measured"]["encoders"]
     assert set(measured) == {"image", "trajectory"}
     pixels = measured["image"]["pixels"]
     assert pixels["largest_difference"] < 1e-4  # map pictures are stored at the model's size
@@ -303,16 +303,14 @@ def test_an_export_measures_retrieval_of_trajectories(exported, data, tmp_path, 
         assert set(figures["float32"]["recall"]) == {"image_to_trajectory", "trajectory_to_image"}
         assert figures["int8"]["top1_agreement"] > 0.5
         assert figures["float16"]["top1_agreement"] > 0.9
-    card = (exported / "card.md").read_text()
+    card = (bundle / "card.md").read_text()
     snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
     assert len(snippets) == 4
     (tmp_path / "photo.jpg").write_bytes(next(iter(open_dataset(data, "trajectories").photos("test"))))
-    (tmp_path / "BUNDLE").symlink_to(exported)
+    (tmp_path / "BUNDLE").symlink_to(bundle)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a snippet adds the bundle to it
-    inputs = {
-        name: entry for encoder in bundle.manifest["encoders"].values() for name, entry in encoder["inputs"].items()
-    }
+    inputs = {name: entry for encoder in manifest["encoders"].values() for name, entry in encoder["inputs"].items()}
     ready = {name: np.zeros([2, *entry["shape"][1:]], entry["dtype"]) for name, entry in inputs.items()}
     ready["points"] = ready["trajectory"]
     for snippet in snippets:
