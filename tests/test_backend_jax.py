@@ -15,10 +15,7 @@ pytest.importorskip("jax")
 
 TESTS = pathlib.Path(__file__).parent
 QUICK = ("trajcross",)  # adversary, draws, a variable temperature
-SLOW = (
-    *("two_tower", "acme", "r2gan", "mcen", "ht", "jne", "adamine", "cca"),
-    *("moco", "acmr", "corr_ae", "dbrlm", "alpha_gao", "trajectory_cca"),
-)
+SLOW = ("acme", "r2gan", "mcen", "alpha_gao")
 # Of a test's tiny networks most of the time is compiling.
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 

@@ -1,7 +1,7 @@
 """Embed a dataset's pictures, and its recipes or trajectories where it has any, with a bundle, for `kfood search`.
 
 An index can be added to, and items be deleted from it, while `kfood serve` answers from it; a process that is killed
-meanwhile leaves it as it was or as it was to be. docs/search.md says which engine to take for how many items.
+meanwhile leaves it as it was or as it was to be. docs/indexes.md says which engine to take for how many items.
 
 Examples:
     kfood index BUNDLE --data DATA --out INDEX

@@ -16,7 +16,7 @@
 
 Searching needs neither the dataset nor TensorFlow: embeddings are mapped, not loaded, and compared in blocks. The
 search is exact by default. For galleries of millions an engine picks candidates, and those are compared exactly:
-docs/search.md says which to take.
+docs/indexes.md says which to take.
 
 :func:`build_index` makes an index, :func:`add_items` and :func:`delete_items` change it, :class:`Index` searches.
 """
