@@ -117,10 +117,12 @@ def test_the_gradient_is_that_of_one_batch(name, chunk, tiny_spec, tiny_batch):
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["two_tower", *(pytest.param(name, marks=pytest.mark.slow) for name in ALSO)])
 def test_a_graph_steps_as_one_that_runs_eagerly(name, jit_compile, tiny_spec, tiny_batch):
+    """Compiled by XLA, which draws other numbers from the same seed, without chance."""
     after, logs = [], []
+    overrides = NO_CHANCE.get(name, ()) if jit_compile else CHANCE[name]
     for options in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
-        model = make(name, tiny_spec, compiled=False, overrides=CHANCE[name])
-        model.compile({phase.name: keras.optimizers.SGD(0.1) for phase in model.phases}, chunk=2, **options)
+        model = make(name, tiny_spec, compiled=False, overrides=overrides)
+        model.compile({phase.name: keras.optimizers.SGD(1e-4) for phase in model.phases}, chunk=2, **options)
         for _ in range(2):
             logs.append(model.train_on_batch(tiny_batch, return_dict=True))
         after.append([variable.numpy() for variable in [*model.variables, *random_states(model)]])

@@ -197,7 +197,7 @@ def test_a_handful_of_pairs_is_learned(tiny_spec, tiny_batch):
     keras.utils.set_random_seed(1)
     model = HT(dataclasses.replace(TINY, optimizer=OptimizerConfig(1e-2)), tiny_spec)
     model.compile()
-    for _ in range(60):
+    for _ in range(150):
         model.train_on_batch(tiny_batch)
     embeddings = model(tiny_batch)
     order = np.argsort(-embeddings["image"].numpy() @ embeddings["recipe"].numpy().T, axis=1)

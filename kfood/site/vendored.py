@@ -25,7 +25,7 @@ SHA256 = {
     "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
-"""Of :data:`VERSION`; npm itself checks what it fetches, and this checks npm."""
+"""Of ``VERSION``; npm itself checks what it fetches, and this checks npm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def from_copy(path: pathlib.Path) -> OnnxruntimeWeb:
 
     Raises:
         FileNotFoundError: nothing there, or one of :data:`FILES` is missing.
-        ValueError: an archive or a package that cannot be read, or :data:`VERSION` with other content.
+        ValueError: an archive or a package that cannot be read, or ``VERSION`` with other content.
     """
     if path.is_file():
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def from_copy(path: pathlib.Path) -> OnnxruntimeWeb:
 
 
 def by_npm() -> OnnxruntimeWeb:
-    """From npm's registry, :data:`VERSION`.
+    """From npm's registry, ``VERSION``.
 
     Raises:
         FileNotFoundError: npm is not installed.
