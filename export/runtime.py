@@ -299,7 +299,7 @@ class Bundle:
                 strings). A model that reads precomputed sentence vectors needs ``instruction_vectors`` too: float
                 ``[sentences, width]``, or ``[]``. Ingredients are lines as written, or clean names for a model that
                 reads names (``spec["ingredient_unit"]``). What the model does not read is ignored, and so is what of a
-                line follows its first :data:`LINE_BYTES`, and what lines follow the first :data:`LINES`.
+                line follows its first ``LINE_BYTES``, and what lines follow the first ``LINES``.
             encoder: name of an encoder that takes recipes.
             batch_size: recipes that are tokenised and encoded at once.
 

@@ -28,7 +28,7 @@ class Faiss(engines.Engine):
     """One kind of FAISS index.
 
     Attributes:
-        factory: (rows, dim) → what :func:`faiss.index_factory` makes it from.
+        factory: (rows, dim) → what ``faiss.index_factory`` makes it from.
         candidates: compared exactly: so many times the wanted number, and so many at least.
         least: see the base class.
     """

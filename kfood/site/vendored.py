@@ -45,7 +45,7 @@ def from_copy(path: pathlib.Path) -> OnnxruntimeWeb:
     """From a copy of the npm package: an unpacked folder, or the archive that ``npm pack onnxruntime-web`` leaves.
 
     Raises:
-        FileNotFoundError: nothing there, or one of :data:`FILES` is missing.
+        FileNotFoundError: nothing there, or one of ``FILES`` is missing.
         ValueError: an archive or a package that cannot be read, or ``VERSION`` with other content.
     """
     if path.is_file():

@@ -1,7 +1,7 @@
 """How ingredients look: pieces as stacks of coloured polygons, areas as one colour. Read from ``looks.json``.
 
 A piece is written as its radius, its thickness and its layers from bottom to top, each a shape of
-:mod:`kfood.data.kitchen.shapes` with its arguments, a colour, and where the shape is (:func:`_layers`). Pieces that
+:mod:`kfood.data.kitchen.shapes` with its arguments, a colour, and where the shape is (``_layers``). Pieces that
 differ in a few values name a family, whose layers have names in their place.
 """
 

@@ -1,7 +1,7 @@
 """The steps that pictures are composed of in ``pictures.json``: areas, and pieces in their arrangements.
 
 A step is a function of the painter and of the arguments that the table gives it. ``color`` is any colour that
-:meth:`Painter.color` reads, ``of`` the roles whose visible parts it lays out, ``z`` a height; radii are in those of
+``Painter.color`` reads, ``of`` the roles whose visible parts it lays out, ``z`` a height; radii are in those of
 what the vessel holds. A step about something that the scene does not have is left out.
 """
 
@@ -170,7 +170,7 @@ def drips(p: Painter, color: Color, width: float, start: Sequence, end: Sequence
 
 
 def scatter(p: Painter, of: Sequence[str], **options) -> None:
-    """Spreads pieces over a disc, the back ones first; the options are those of :func:`_scatter`."""
+    """Spreads pieces over a disc, the back ones first; the options are those of ``_scatter``."""
     _scatter(p, p.visible(*of), **options)
 
 
