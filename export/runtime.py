@@ -33,7 +33,7 @@ else:  # copied out of the package
 FORMAT, MANIFEST = bundle_files.FORMAT, bundle_files.MANIFEST
 
 MAX_PIXELS, MAX_BYTES = photo_files.MAX_PIXELS, photo_files.MAX_BYTES
-LINES, LINE_BYTES, RECIPE_KEYS = recipe_texts.LINES, recipe_texts.LINE_BYTES, recipe_texts.KEYS
+LINES, LINE_BYTES = recipe_texts.LINES, recipe_texts.LINE_BYTES
 
 decode_photo = photo_files.decode
 evaluation_transform = photo_files.evaluation_transform

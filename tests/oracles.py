@@ -545,3 +545,15 @@ def bidirectional_triplets(a, b, margin):
                     + max(0.0, cosine(b[i], a[j]) - cosine(b[i], a[i]) + margin)
                 )
     return float(np.mean(terms)) if terms else 0.0
+
+
+def brute_force(query, gallery, distance):
+    """Distances of a query to each row of a gallery, float64 [n]; 1 - cosine of zeros is 1."""
+    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
+    if distance == "euclidean":
+        return np.array([np.sqrt(sum((query - row) ** 2)) for row in gallery])
+    products = np.array([sum(query * row) for row in gallery])
+    if distance == "dot":
+        return -products
+    norms = np.array([np.sqrt(sum(row**2)) for row in gallery]) * np.sqrt(sum(query**2))
+    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)

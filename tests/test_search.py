@@ -3,11 +3,12 @@
 import dataclasses
 import io
 import json
-import pathlib
 import sys
 
 import numpy as np
 import pytest
+import vector_items
+from oracles import brute_force
 from PIL import Image
 
 from kfood import search
@@ -16,26 +17,10 @@ from kfood.search import building, exact, fingerprints
 DIM = 4
 
 
-def brute_force(query, gallery, distance):
-    """float64 [n], the plainest way."""
-    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
-    if distance == "euclidean":
-        return np.array([np.sqrt(sum((query - row) ** 2)) for row in gallery])
-    products = np.array([sum(query * row) for row in gallery])
-    if distance == "dot":
-        return -products
-    norms = np.array([np.sqrt(sum(row**2)) for row in gallery]) * np.sqrt(sum(query**2))
-    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
-
-
 @dataclasses.dataclass
-class Encoder:
+class Encoder(vector_items.Encoder):
     """Photo → the mean of each colour and 1; recipe → what its title says."""
 
-    distance: str = "euclidean"
-    sha256: str = "ab" * 32
-    path: pathlib.Path = pathlib.Path("bundle")
-    model: str = "fake"
     embedding_size: int = DIM
 
     def encode_images(self, images, *, location=None):

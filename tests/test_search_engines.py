@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import vector_items
+from oracles import brute_force
 from vector_items import DIM, SOURCE, Encoder
 
 from kfood import search
@@ -19,17 +20,6 @@ LEAST = {"exact": 1, "int8": 1, "binary": 0.6, "faiss-flat": 1, "faiss-hnsw": 0.
 """How much of the exact answer is found, at least; of rows taken at random it would be a quarter, or less."""
 
 PACKAGES = {"faiss": ("faiss",), "milvus": ("pymilvus", "milvus_lite")}
-
-
-def brute_force(query, gallery, distance):
-    """float64 [n], the plainest way."""
-    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
-    if distance == "euclidean":
-        return np.array([np.sqrt(sum((query - row) ** 2)) for row in gallery])
-    products = np.array([sum(query * row) for row in gallery])
-    if distance == "dot":
-        return -products
-    return 1 - products / np.array([np.sqrt(sum(row**2)) for row in gallery]) / np.sqrt(sum(query**2))
 
 
 @pytest.fixture(params=engines.NAMES)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from site_soups import NO_RUNTIME, make_index
 
+from kfood import search
 from kfood.export.runtime import Bundle
 from kfood.site import build_site, building, from_copy, vendored
 from kfood.tools.main import main
@@ -74,6 +75,26 @@ def test_a_folder_in_the_way_or_a_failure_leaves_all_as_it_was(index, bundle, tm
         build_site(out, index, bundle, NO_RUNTIME, overwrite=True)
     assert sorted(out.rglob("*")) == before
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_deleted_items_are_not_in_it(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "BLOCK", 2)
+    whole = make_index(bundle, tmp_path / "index")
+    ids = [record["id"] for record in whole.records()]
+    search.delete_items(tmp_path / "index", [ids[1], ids[4]])
+    site = build_site(tmp_path / "site", search.Index.open(tmp_path / "index"), bundle, NO_RUNTIME)
+    left = [0, 2, 3, 5]
+    assert site["items"] == 4
+    texts = [json.loads((tmp_path / "site" / name).read_text()) for name in site["blocks"]["items"]]
+    assert [text["id"] for text in itertools.chain(*texts)] == [ids[row] for row in left]
+    for side in whole.sides:
+        halves = b"".join((tmp_path / "site" / name).read_bytes() for name in site["blocks"][side])
+        expected = whole.embeddings(side)[left].astype(np.float16)
+        np.testing.assert_array_equal(np.frombuffer(halves, "<f2").reshape(4, -1), expected)
+    for place, row in enumerate(left):
+        stored = (tmp_path / "site" / site["thumbnails"] / "0" / f"{place}.jpg").read_bytes()
+        assert stored == whole.thumbnail(row)
+    assert not [name for name in site["names"] if "onion" in name]  # only the deleted had any
 
 
 def test_what_cannot_be_a_site(index, bundle, tmp_path, monkeypatch):

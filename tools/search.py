@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kfood.export.runtime import Bundle
-    from kfood.search import Result, Side
+    from kfood.search import Index, Result, Side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +82,35 @@ def main(arguments: list[str]) -> None:
     )
 
 
+def bundle_of(index: "Index", path: pathlib.Path | None) -> "Bundle":
+    """The bundle that made an index, in the index's precision.
+
+    Args:
+        index: opened.
+        path: where it is, if it was moved.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is another one.
+    """
+    from kfood.export.runtime import Bundle
+
+    path = path or index.bundle
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected the bundle that made {index.path}; if it was moved, give --bundle.")
+    bundle = Bundle.open(path)
+    index.check_bundle(bundle)
+    return bundle if index.precision == "float32" else Bundle.open(path, precision=index.precision)
+
+
 def run(args: Search) -> "list[Result]":
     """Prints what was found as a table, draws it on request, and returns it."""
     import rich
 
-    from kfood.export.runtime import Bundle
     from kfood.search import Index, draw_results, explain
 
     index = Index.open(args.index)
-    path = args.bundle or index.bundle
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected the bundle that made {args.index}; if it was moved, give --bundle.")
-    bundle = Bundle.open(path)
-    index.check_bundle(bundle)
-    if index.precision != "float32":
-        bundle = Bundle.open(path, precision=index.precision)
+    bundle = bundle_of(index, args.bundle)
     if (args.recipe or args.text is not None) and "recipes" not in index.sides:
         raise ValueError(f"expected --image, for {args.index} holds no recipes and its model reads no text.")
     if args.trajectory and "trajectories" not in index.sides:

@@ -47,18 +47,14 @@ def run(args: Site) -> None:
     import rich.progress
 
     from kfood import folders
-    from kfood.export.runtime import Bundle
     from kfood.search import Index
     from kfood.site import MANY, build_site, by_npm, from_copy
     from kfood.site.building import MARKER
+    from kfood.tools.search import bundle_of
 
     folders.check_output(args.out, kind="sites", marker=MARKER, overwrite=args.overwrite)  # before anything is fetched
     index = Index.open(args.index)
-    path = args.bundle or index.bundle
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: expected the bundle that made {args.index}; if it was moved, give --bundle.")
-    index.check_bundle(Bundle.open(path))
-    bundle = Bundle.open(path, precision=index.precision)
+    bundle = bundle_of(index, args.bundle)
     if len(index) > MANY:
         print(
             f"kfood site: {len(index):,} items are many for a browser, which loads them all; from {MANY:,} on "

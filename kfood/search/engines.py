@@ -109,4 +109,4 @@ def engine(name: str) -> Engine:
     return module.ENGINES[kind] if kind else module.ENGINE
 
 
-_MODULES = {"faiss": "faiss_engines", "exact": "exact"}
+_MODULES = {"faiss": "faiss_engines"}

@@ -209,7 +209,7 @@ class Index:
         """The small JPEG of an item's photo."""
         return self._rows.thumbnail(row)
 
-    @property
+    @functools.cached_property
     def living(self) -> np.ndarray:
         """Rows of the items, int64 [len]: not those that were deleted, or replaced."""
         return np.arange(self.description["rows"]) if self.alive is None else np.flatnonzero(self.alive)

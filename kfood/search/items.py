@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,13 +20,13 @@ class Encoder(Protocol):
     distance: Any
     embedding_size: int
 
-    def encode_images(self, images: list[np.ndarray], *, location: np.ndarray | None = None) -> np.ndarray:
+    def encode_images(self, images: Sequence[np.ndarray], *, location: np.ndarray | None = None) -> np.ndarray:
         """Arrays uint8 [height, width, 3], map pictures with location [n, 4] → float32 [n, embedding_size]."""
 
     def encode(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Inputs by name, ready for an encoder → float32 [n, embedding_size]."""
 
-    def read_recipes(self, recipes: list[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read_recipes(self, recipes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Recipes as text → float32 [n, embedding_size]; int64 [n], words read of each, and those that it knows."""
 
 

@@ -77,7 +77,6 @@ class Writer(contextlib.AbstractContextManager):
             dim: width of the embeddings.
         """
         self.rows, self.sides = rows, tuple(sides)
-        self._dim = dim
         ends = [0, 0] if not rows else np.fromfile(folder / OFFSETS, np.int64, 2 * (rows + 1))[-2:].tolist()
         sizes = {ITEMS: ends[0], THUMBNAILS: ends[1], OFFSETS: 16 * (rows + 1)}  # the first are zeros
         sizes |= {f"{side}.f32": 4 * rows * dim for side in SIDES if side in sides or not sides}

@@ -8,19 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kfood import search
 from kfood.search import Index, Result, Side
 
 log = logging.getLogger("kfood.serve")
 
 
-class Encoder(Protocol):
+class Encoder(search.Encoder, Protocol):
     """What the service needs of a bundle; :class:`kfood.export.runtime.Bundle` has it."""
 
-    path: pathlib.Path
-    sha256: str
-    model: str
-    distance: Any
-    embedding_size: int
     spec: Mapping[str, Any]
     manifest: Mapping[str, Any]
 
@@ -39,20 +35,11 @@ class Encoder(Protocol):
     def sources(self, decoder: str) -> tuple[str, ...]:
         """Encoders whose embeddings a decoder takes."""
 
-    def encode_images(self, images: Any, *, location: np.ndarray | None = None) -> np.ndarray:
-        """Pictures uint8 [height, width, 3] → float32 [n, embedding_size]."""
-
-    def encode(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Inputs by name, ready for an encoder → float32 [n, embedding_size]."""
-
     def decode(self, decoder: str, embeddings: np.ndarray) -> np.ndarray:
         """float32 [n, embedding_size] → what the decoder makes of each."""
 
     def look(self, encoder: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Inputs by name → float32 [n, rows, columns], weights over the picture."""
-
-    def read_recipes(self, recipes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Recipes as text → float32 [n, embedding_size]; int64 [n], words read of each, and those that it knows."""
 
 
 class Gallery:

@@ -14,7 +14,6 @@ from kfood import folders
 from kfood.data.ingredient_names import BEFORE, UNITS
 from kfood.data.recipe_fields import OF_INGREDIENT, USUAL
 from kfood.search import Encoder, Index, Side
-from kfood.search.ingredients import Ingredients
 from kfood.site.vendored import OnnxruntimeWeb
 
 FORMAT = 1
@@ -98,7 +97,7 @@ def build_site(
             (part / encoders[name]["file"]).write_bytes(content)
         blocks: dict[str, list[str]] = {side: _write_embeddings(part, data, index, side) for side in index.sides}
         blocks["items"] = _write_items(part, data, index, advance)
-        names = [name for name, _ in Ingredients(record["ingredients"] for record in index.records()).names]
+        names = [name for name, _ in index.ingredients.names]
         files: dict[str, dict[str, Any]] = {
             path.relative_to(part).as_posix(): {
                 "size": path.stat().st_size,
