@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import pathlib
+from collections.abc import Mapping
 from importlib import metadata
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +103,18 @@ def run_config(run: str | pathlib.Path) -> dict[str, Any]:
     return content
 
 
+def made(description: Mapping[str, Any], config: Any, spec: Any) -> "RetrievalModel":
+    """The model that a run's ``config.json`` describes, without its weights.
+
+    Args:
+        description: its name, and its local scaling where it has any.
+        config: the model's settings.
+        spec: shapes of a batch.
+    """
+    scaling = {"local_scaling": description["local_scaling"]} if "local_scaling" in description else {}
+    return MODELS[description["model"]].load()(config, spec, **scaling)
+
+
 def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best") -> "RetrievalModel":
     """The trained model of a run folder, without its optimizers.
 
@@ -120,8 +133,7 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
     stored = run_config(run)
     if stored["model"] not in MODELS:
         raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
-    scaling = {"local_scaling": stored["local_scaling"]} if "local_scaling" in stored else {}
-    model = MODELS[stored["model"]].load()(without_sources(stored["config"]), stored["spec"], **scaling)
+    model = made(stored, without_sources(stored["config"]), stored["spec"])
     checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"Expected a checkpoint {checkpoint}, received none: has the run finished an epoch?")

@@ -19,7 +19,7 @@ from kfood.data.features import PhotoFeatures, Views
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding
 from kfood.frozen import embedding_networks, photo_features
-from kfood.models import MODELS
+from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
 from kfood.models.start import start_canonically
@@ -99,8 +99,7 @@ class TrainingRun:
             unless_made.callback(self.close)
             self._description = runs.settled(self.folder, self._description, resume)
             prepare_keras(self.config)
-            scaling = {key: self._description[key] for key in ("local_scaling",) if key in self._description}
-            self.model = MODELS[name].load()(experiment.model, spec, **scaling)
+            self.model = made(self._description, experiment.model, spec)
             self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
@@ -144,7 +143,7 @@ class TrainingRun:
                 )
             if self.progress.epoch < until:
                 break
-        self._scale_locally()
+        self._scale_locally(features)
 
     def close(self) -> None:
         """Lets go of the folder."""
@@ -199,20 +198,30 @@ class TrainingRun:
             **({} if features is None else {"features": features}),
         )
 
-    def _scale_locally(self) -> None:
-        """Fills the banks of local scaling of both checkpoints, the last one's last: it tells that all is done."""
+    def _scale_locally(self, features: PhotoFeatures | None = None) -> None:
+        """Fills the banks of local scaling of both checkpoints, the last one's last: it tells that all is done.
+
+        Args:
+            features: of the photos, where they have been opened.
+        """
         if not self.model.scaling or self.progress.scaled:
             return
-        features = self._features() if self.config.frozen_epochs >= self.config.epochs else None
+        if self.config.frozen_epochs < self.config.epochs:
+            features = None  # the backbone has learned since
+        elif features is None:
+            features = self._features()
         options = {} if features is None else {"features": features}
         encoders = embedding_networks(self.model) if options else self.model.encoders
         _, rows = self.model.local_scaling
         batches = self._batches("train", training=False, **options).take(-(-rows // self.config.batch_size))
+        embedded: dict[int, Any] = {}  # by epoch: the last is often the best
         for name in ("best", "last"):
             path = self.folder / "checkpoints" / f"{name}.weights.h5"
             progress = load_checkpoint(self.model, path)
-            found = embedding.embed_dataset(types.SimpleNamespace(encoders=encoders), batches).arrays
-            fill_banks(self.model, {side: array[:rows] for side, array in found.items()})
+            if progress.epoch not in embedded:
+                found = embedding.embed_dataset(types.SimpleNamespace(encoders=encoders), batches).arrays
+                embedded[progress.epoch] = {side: array[:rows] for side, array in found.items()}
+            fill_banks(self.model, embedded[progress.epoch])
             progress.scaled = True
             save_checkpoint(self.model, path, progress)
         self.progress.scaled = True
