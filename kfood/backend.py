@@ -91,10 +91,14 @@ def step(model, play, received):
     (values,) = state
     training = [model.optimizer.variables] if len(values) == 4 else []
     variables = [model.trainable_variables, model.non_trainable_variables, *training, model.metrics_variables]
-    pairs = [pair for own, given in zip(variables, values, strict=True) for pair in zip(own, given, strict=True)]
-    with keras.StatelessScope(pairs) as scope:
+    with keras.StatelessScope(_paired(variables, values)) as scope:
         logs = play(data)
     return logs, tuple([scope.get_current_value(variable) for variable in own] for own in variables)
+
+
+def _paired(variables, values):
+    """Lists of variables and of their values → (variable, value) of all, as a scope takes them."""
+    return [pair for own, given in zip(variables, values, strict=True) for pair in zip(own, given, strict=True)]
 
 
 def gradients(objective, variables):
@@ -218,8 +222,7 @@ def _jax_gradients(objectives, variables):
     changed = {}
 
     def function(values):
-        replaced = [pair for own, given in zip(variables, values, strict=True) for pair in zip(own, given, strict=True)]
-        with _Within(replaced) as scope:
+        with _Within(_paired(variables, values)) as scope:
             losses, extra = objectives()
         changed.update(scope.changed)
         return losses, (extra, scope.new_values())

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kfood.search import engines as kinds
+from kfood.tools.bench import timing
 
 TOP = 10
 """Of the exact nearest, how many are to be found."""
@@ -132,10 +133,10 @@ def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, tru
         wall, cpu = time.perf_counter(), time.process_time()
         engine.extend(place, gallery, 0)
         figures = {"build wall, s": time.perf_counter() - wall, "build CPU, s": time.process_time() - cpu}
-        figures["build peak memory, GB"] = _memory()["VmHWM"]
+        figures["build peak memory, GB"] = timing.peak_memory()
         built.write_text(json.dumps(figures))
     figures = json.loads(built.read_text())
-    figures["files, GB"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**30
+    figures["files, GB"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
     before = time.perf_counter()
     find = engine.finder(place, gallery)
     figures["open, s"] = time.perf_counter() - before
@@ -170,6 +171,6 @@ def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, tru
 
 
 def _memory() -> dict[str, float]:
-    """GB of this process: its own, files' mapped pages that it has touched, and the most of both that it ever had."""
+    """GB (1e9 bytes) of this process: its own, and files' mapped pages that it has touched."""
     lines = (line.split() for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return {line[0][:-1]: int(line[1]) / 2**20 for line in lines if line[0] in ("RssAnon:", "RssFile:", "VmHWM:")}
+    return {line[0][:-1]: int(line[1]) * 1024 / 1e9 for line in lines if line[0] in ("RssAnon:", "RssFile:")}
