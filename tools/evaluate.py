@@ -180,6 +180,18 @@ def _by_class(args: Evaluate, dataset: "LabelledDataset") -> tuple[dict[str, Any
     return content, class_report.class_report_html(content, arrays, labels, dataset), table
 
 
+def _refuse_of_others(args: Evaluate, kind: str) -> None:
+    """Says which option is not of datasets of this kind, "recipes" or "trajectories"."""
+    if not args.clusters:
+        raise ValueError(f"--no-clusters: expected none for {kind}, which are not clustered.")
+    if args.as_released:
+        raise ValueError(f"--as-released: expected none for {kind}: it is of labelled photos.")
+    if args.thumbnails and kind != "recipes":
+        raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
+    if args.parts and kind != "recipes":
+        raise ValueError("--parts: expected none for trajectories, which have none.")
+
+
 def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     """Each recipe, or trajectory, looks for its picture and back: (report.json, report.html, table)."""
     from kfood import schema
@@ -188,16 +200,8 @@ def _by_pair(args: Evaluate, dataset: Any) -> tuple[dict[str, Any], str, Any]:
     from kfood.evaluation.thumbnails import thumbnail_accuracy
     from kfood.models import load_run, run_config
 
-    pairs = dataset.size(args.split)
-    recipes = dataset.kind == "recipes"
-    if not args.clusters:
-        raise ValueError(f"--no-clusters: expected none for {dataset.kind}, which are not clustered.")
-    if args.as_released:
-        raise ValueError(f"--as-released: expected none for {dataset.kind}: it is of labelled photos.")
-    if args.thumbnails and not recipes:
-        raise ValueError("--thumbnails: expected none for trajectories, of which no model makes pictures.")
-    if args.parts and not recipes:
-        raise ValueError("--parts: expected none for trajectories, which have none.")
+    pairs, recipes = dataset.size(args.split), dataset.kind == "recipes"
+    _refuse_of_others(args, dataset.kind)
     protocol = protocol_for(args, pairs, DEFAULT_GALLERY if recipes else pairs)
     protocol.draw(pairs)  # whatever is wrong with it is said before the long work
     if recipes and dataset.vocabulary_fingerprint != run_config(args.run)["data"]["vocabulary"]:

@@ -99,39 +99,19 @@ def recipe_batches(
             f"received {spec.instruction_vectors}."
         )
     tokenizer = RecipeTokenizer(spec, dataset.words, dataset.ingredients)
-    files = dataset.files(split)
     source: Any = Photos(spec, augmentation) if features is None else Features(features, split)
     if not photos:
         source = Nothing()
-
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
-
-        def epoch(index: tf.Tensor) -> tf.data.Dataset:
-            key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = shuffled(files, key).take(steps * batch_size)
-            return examples.map(lambda serialized: (serialized, key))
-
-        def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = dataset.parse(serialized)
-            # Keyed by the recipe rather than by its place, so that order and pictures are drawn independently.
-            key = tf.random.experimental.stateless_fold_in(key, tf.strings.to_hash_bucket_fast(example["id"], 2**62))
-            draw = tf.random.stateless_uniform([], key, alg="philox")
-            count = tf.shape(example[schema.IMAGES])[0]
-            photo = tf.minimum(tf.cast(draw * tf.cast(count, tf.float32), tf.int32), count - 1)
-            key = tf.random.experimental.stateless_fold_in(key, 1)
-            return recipe_texts(example, spec) | source.item(example, photo, key)
-
-        stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+        stream = _drawn_pairs(dataset, split, spec, steps * batch_size, source, seed, first_epoch)
     else:
-        if batch_size < 1:
-            raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
 
-        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
+        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             example = dataset.parse(serialized)
             return recipe_texts(example, spec) | source.item(example)
 
-        stream = tf.data.TFRecordDataset(files)
+        stream = _in_disk_order(dataset, split, batch_size).map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
     def tokenized(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {
@@ -143,7 +123,6 @@ def recipe_batches(
             schema.RECIPE_NUMBER: tf.strings.to_hash_bucket_fast(batch[schema.ID], tf.int64.max),
         }
 
-    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     # Every epoch of a training stream is a whole number of batches, so no batch spans two of them.
     stream = stream.padded_batch(batch_size, drop_remainder=training)
     stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE)
@@ -151,6 +130,38 @@ def recipe_batches(
         alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed)
         stream = tf.data.Dataset.zip(stream, alone).map(lambda pairs, others: pairs | others)
     return in_order(stream.prefetch(tf.data.AUTOTUNE))
+
+
+def _drawn_pairs(dataset, split, spec, count, source, seed, first_epoch):
+    """An endless stream of epochs of ``count`` shuffled recipes, each with a random one of its photos."""
+
+    def epoch(index: tf.Tensor) -> tf.data.Dataset:
+        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
+        return shuffled(dataset.files(split), key).take(count).map(lambda serialized: (serialized, key))
+
+    def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = dataset.parse(serialized)
+        # Keyed by the recipe rather than by its place, so that order and pictures are drawn independently.
+        key = tf.random.experimental.stateless_fold_in(key, tf.strings.to_hash_bucket_fast(example["id"], 2**62))
+        draw = tf.random.stateless_uniform([], key, alg="philox")
+        count = tf.shape(example[schema.IMAGES])[0]
+        photo = tf.minimum(tf.cast(draw * tf.cast(count, tf.float32), tf.int32), count - 1)
+        key = tf.random.experimental.stateless_fold_in(key, 1)
+        return recipe_texts(example, spec) | source.item(example, photo, key)
+
+    return _epochs(epoch, first_epoch).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _epochs(epoch, first_epoch):
+    """The streams that ``epoch`` makes of an epoch's number, one after another, without end."""
+    return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+
+
+def _in_disk_order(dataset, split, batch_size):
+    """The examples of a split as they are stored, once a batch size that they are to be read in is known to be one."""
+    if batch_size < 1:
+        raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
+    return tf.data.TFRecordDataset(dataset.files(split))
 
 
 def photo_batches(
@@ -202,45 +213,44 @@ def photo_batches(
         return {name: batch[name] for name in (schema.ID, schema.CLASS_ID)} | source.batch(batch)
 
     if training:
-        steps = steps_per_epoch(dataset, split, batch_size)
-        labels = dataset.labels(split)
-        draw = functools.partial(
-            class_batches, labels, batch_size=batch_size, samples=spec.samples_per_class, repetition=spec.repetition
-        )
-        draw(steps=1, seed=(seed, 0))  # says now what does not fit
-        read = tf.autograph.experimental.do_not_convert(
-            lambda index: tf.ensure_shape(
-                tf.numpy_function(lambda index: dataset.serialized(split, index), [index], tf.string), []
-            )
-        )
-
-        def epoch(index: tf.Tensor) -> tf.data.Dataset:
-            rows = tf.numpy_function(
-                lambda index: draw(steps=steps, seed=(seed, int(index))),
-                [index],
-                tf.int64,
-            )
-            key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 1], tf.int64), index)
-            chosen = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [steps * batch_size]))
-            return chosen.enumerate().map(lambda place, row: (row, key, place))
-
-        def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
-            # Keyed by place: in an epoch of a small class a photo comes more than once.
-            return item(read(row), tf.random.experimental.stateless_fold_in(key, place))
-
-        stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
+        stream = _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch)
     else:
-        if batch_size < 1:
-            raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
-
-        def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:  # type: ignore[misc]
-            return item(serialized)
-
-        stream = tf.data.TFRecordDataset(dataset.files(split))
-    stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        stream = _in_disk_order(dataset, split, batch_size)
+        stream = stream.map(lambda serialized: item(serialized), num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size, drop_remainder=training)
     stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return in_order(stream)
+
+
+def _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch):
+    """An endless stream of epochs of photos, class by class, each made an ``item`` of with a key of its own."""
+    steps = steps_per_epoch(dataset, split, batch_size)
+    labels = dataset.labels(split)
+    draw = functools.partial(
+        class_batches, labels, batch_size=batch_size, samples=spec.samples_per_class, repetition=spec.repetition
+    )
+    draw(steps=1, seed=(seed, 0))  # says now what does not fit
+    read = tf.autograph.experimental.do_not_convert(
+        lambda index: tf.ensure_shape(
+            tf.numpy_function(lambda index: dataset.serialized(split, index), [index], tf.string), []
+        )
+    )
+
+    def epoch(index: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.numpy_function(
+            lambda index: draw(steps=steps, seed=(seed, int(index))),
+            [index],
+            tf.int64,
+        )
+        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 1], tf.int64), index)
+        chosen = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [steps * batch_size]))
+        return chosen.enumerate().map(lambda place, row: (row, key, place))
+
+    def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Keyed by place: in an epoch of a small class a photo comes more than once.
+        return item(read(row), tf.random.experimental.stateless_fold_in(key, place))
+
+    return _epochs(epoch, first_epoch).map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def trajectory_batches(
@@ -287,50 +297,52 @@ def trajectory_batches(
         }
 
     if training:
-        steps = steps_per_epoch(dataset, split, batch_size)
-        style, movement = dataset.style, augmentation or drawing.Movement()
-
-        def epoch(index: tf.Tensor) -> tf.data.Dataset:
-            key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
-            return examples.batch(batch_size).map(lambda examples: (examples, index))
-
-        def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
-            """A batch of (trajectory moved, picture, location)."""
-            rows = []
-            for name, track in zip(names, tracks, strict=True):
-                # Keyed by the trajectory rather than by its place, so that order and pictures are drawn independently.
-                random = np.random.default_rng([seed, int(index), zlib.crc32(name)])
-                moved = movement.move(track, random)
-                if style.scene is not None:
-                    moved = drawing.kept_inside(moved, style.scene)
-                moved = moved.astype(np.float32)
-                rows.append((moved, *drawing.picture(moved, style, random)))
-            moved, pictures, locations = (np.stack(part) for part in zip(*rows, strict=True))
-            return moved, pictures, locations
-
-        def load(examples: dict[str, tf.Tensor], index: tf.Tensor) -> dict[str, tf.Tensor]:
-            examples[schema.TRAJECTORY], pictures, examples[schema.LOCATION] = tf.numpy_function(
-                drawn,
-                [examples[schema.ID], examples[schema.TRAJECTORY], index],
-                (tf.float32, tf.uint8, tf.float32),
-            )
-            return features(examples, pictures)
-
-        stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
-        stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = _moved_tracks(dataset, split, batch_size, augmentation or drawing.Movement(), seed, first_epoch)
+        stream = examples.map(features)
     else:
-        if batch_size < 1:
-            raise ValueError(f"batch size: expected at least 1, received {batch_size}.")
 
         def opened(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             example = dataset.parse(serialized)
             picture = tf.io.decode_png(example.pop(schema.IMAGES)[0], channels=3)
             return example, tf.ensure_shape(picture, [side, side, 3])
 
-        stream = tf.data.TFRecordDataset(dataset.files(split)).map(opened, num_parallel_calls=tf.data.AUTOTUNE)
+        stream = _in_disk_order(dataset, split, batch_size).map(opened, num_parallel_calls=tf.data.AUTOTUNE)
         stream = stream.batch(batch_size).map(features)
     return in_order(stream.prefetch(tf.data.AUTOTUNE))
+
+
+def _moved_tracks(dataset, split, batch_size, movement, seed, first_epoch):
+    """An endless stream of epochs of shuffled batches: (examples whose trajectories are moved, pictures of these)."""
+    steps, style = steps_per_epoch(dataset, split, batch_size), dataset.style
+
+    def epoch(index: tf.Tensor) -> tf.data.Dataset:
+        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
+        examples = shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
+        return examples.batch(batch_size).map(lambda examples: (examples, index))
+
+    def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
+        """A batch of (trajectory moved, picture, location)."""
+        rows = []
+        for name, track in zip(names, tracks, strict=True):
+            # Keyed by the trajectory rather than by its place, so that order and pictures are drawn independently.
+            random = np.random.default_rng([seed, int(index), zlib.crc32(name)])
+            moved = movement.move(track, random)
+            if style.scene is not None:
+                moved = drawing.kept_inside(moved, style.scene)
+            moved = moved.astype(np.float32)
+            rows.append((moved, *drawing.picture(moved, style, random)))
+        moved, pictures, locations = (np.stack(part) for part in zip(*rows, strict=True))
+        return moved, pictures, locations
+
+    def load(examples: dict[str, tf.Tensor], index: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        examples[schema.TRAJECTORY], pictures, examples[schema.LOCATION] = tf.numpy_function(
+            drawn,
+            [examples[schema.ID], examples[schema.TRAJECTORY], index],
+            (tf.float32, tf.uint8, tf.float32),
+        )
+        return examples, pictures
+
+    return _epochs(epoch, first_epoch).map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def class_batches(

@@ -306,63 +306,61 @@ class ACME(RetrievalModel):
             for name, tower in towers.items()
         }
         own = [*towers.values(), *self.shared.values()]
-        weights = {"retrieval": 1.0}
-        phases = []
-
+        weights, adversaries = {"retrieval": 1.0}, []
         if config.alignment:
-            self.critic = perceptron("critic", (size, 512, 256, 1))
             weights["alignment"] = config.alignment_weight
-            phases.append(
-                Phase(
-                    "critic",
-                    {"critic": 1.0, "critic_penalty": config.penalty_weight},
-                    (self.critic,),
-                    config.adversary_optimizer,
-                )
-            )
+            adversaries.append(self._add_critic())
         if config.recipe_to_image:
-            self.conditioning = stackgan.conditioning(size, config.condition_size)
-            self.generator = stackgan.generator(
-                config.condition_size,
-                config.noise_size,
-                config.picture_size,
-                config.picture_width,
-                config.residual_blocks,
-            )
-            self.picture_features, self.picture_judge = stackgan.discriminator(
-                config.picture_size, config.condition_size, config.discriminator_width
-            )
-            self.picture_class = stackgan.class_head(self.picture_features.output_shape[1:], spec.classes)
-            own += [self.conditioning, self.generator, self.picture_class]
             weights["picture"] = config.translation_weight
             weights["picture_class"] = config.translation_weight
             weights["conditioning"] = config.translation_weight * config.conditioning_weight
-            phases.append(
-                Phase(
-                    "discriminator",
-                    {"discriminator": 1.0},
-                    (self.picture_features, self.picture_judge),
-                    config.adversary_optimizer,
-                )
-            )
-            self.decoders["picture"] = Decoder(("recipe",), self._picture_decoder())
+            adversaries.append(self._add_pictures())
+            own += [self.conditioning, self.generator, self.picture_class]
         if config.image_to_recipe:
-            self.ingredient_head = perceptron(
-                "ingredient_head", (size, 512, 256, spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID)
-            )
-            self.class_head = perceptron("class_head", (size, 512, spec.classes))
-            own += [self.ingredient_head, self.class_head]
             weights["ingredients"] = config.translation_weight * config.ingredient_weight
             weights["ingredients_class"] = config.translation_weight
-            embedding = keras.Input((size,), name="embedding")
-            probabilities = keras.layers.Activation("sigmoid")(self.ingredient_head(embedding))
-            self.decoders["ingredients"] = Decoder(
-                ("image",), keras.Model(embedding, probabilities, name="ingredients")
-            )
-
+            self._add_ingredients()
+            own += [self.ingredient_head, self.class_head]
         self.random = keras.random.SeedGenerator(name="random")
-        self.phases = (*phases, Phase("encoders", weights, tuple(own), config.optimizer))
+        self.phases = (*adversaries, Phase("encoders", weights, tuple(own), config.optimizer))
         self.build()
+
+    def _add_critic(self):
+        """D_M of Eq. 3; its phase."""
+        config = self.config
+        self.critic = perceptron("critic", (config.embedding_size, 512, 256, 1))
+        weights = {"critic": 1.0, "critic_penalty": config.penalty_weight}
+        return Phase("critic", weights, (self.critic,), config.adversary_optimizer)
+
+    def _add_pictures(self):
+        """R2I of Figure 2: what makes a picture of a recipe, D_R2I, and the class of either; D_R2I's phase."""
+        config = self.config
+        self.conditioning = stackgan.conditioning(config.embedding_size, config.condition_size)
+        self.generator = stackgan.generator(
+            config.condition_size,
+            config.noise_size,
+            config.picture_size,
+            config.picture_width,
+            config.residual_blocks,
+        )
+        self.picture_features, self.picture_judge = stackgan.discriminator(
+            config.picture_size, config.condition_size, config.discriminator_width
+        )
+        self.picture_class = stackgan.class_head(self.picture_features.output_shape[1:], self.spec.classes)
+        self.decoders["picture"] = Decoder(("recipe",), self._picture_decoder())
+        adversaries = (self.picture_features, self.picture_judge)
+        return Phase("discriminator", {"discriminator": 1.0}, adversaries, config.adversary_optimizer)
+
+    def _add_ingredients(self):
+        """I2R of Figure 2: what tells a photo's ingredients and its class."""
+        size, spec = self.config.embedding_size, self.spec
+        ingredients = spec.ingredient_vocabulary - schema.FIRST_TOKEN_ID
+        self.ingredient_head = perceptron("ingredient_head", (size, 512, 256, ingredients))
+        self.class_head = perceptron("class_head", (size, 512, spec.classes))
+        embedding = keras.Input((size,), name="embedding")
+        probabilities = keras.layers.Activation("sigmoid")(self.ingredient_head(embedding))
+        network = keras.Model(embedding, probabilities, name="ingredients")
+        self.decoders["ingredients"] = Decoder(("image",), network)
 
     @property
     def picture_side(self):

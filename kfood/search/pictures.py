@@ -1,6 +1,7 @@
 """What was found as a picture, beside what the model generates from the embeddings alone."""
 
 import dataclasses
+import functools
 import io
 import textwrap
 from typing import Protocol
@@ -91,6 +92,25 @@ def _listed(decoders):
     return f"decoders {', '.join(decoders)}" if decoders else "no decoder"
 
 
+def _paste(canvas, cell, photo, x, y):
+    """A photo, shrunk or enlarged, in the middle of a square."""
+    from PIL import Image
+
+    image = Image.fromarray(photo) if isinstance(photo, np.ndarray) else Image.open(io.BytesIO(photo))
+    image = image.convert("RGB")
+    scale = cell / max(image.size)
+    image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
+    canvas.paste(image, (x + (cell - image.width) // 2, y + (cell - image.height) // 2))
+
+
+def _write(draw, font, text, x, y, most, fill="black"):
+    """A text of at most so many lines."""
+    wrapped = textwrap.wrap(printable(text), 30)
+    if len(wrapped) > most:
+        wrapped = [*wrapped[: most - 1], wrapped[most - 1][:29] + "…"]
+    draw.multiline_text((x, y), "\n".join(wrapped), fill=fill, font=font, spacing=3)
+
+
 def draw_results(
     query: bytes | np.ndarray | str, results: list[Result], title: str = "", explanation: Explanation | None = None
 ) -> bytes:
@@ -123,18 +143,8 @@ def draw_results(
         draw.text((gap, gap), printable(title), fill="black", font=bold)
     top = head + gap
 
-    def show(photo, x, y):
-        image = Image.fromarray(photo) if isinstance(photo, np.ndarray) else Image.open(io.BytesIO(photo))
-        image = image.convert("RGB")
-        scale = cell / max(image.size)
-        image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
-        canvas.paste(image, (x + (cell - image.width) // 2, y + (cell - image.height) // 2))
-
-    def write(text, x, y, most, fill="black"):
-        wrapped = textwrap.wrap(printable(text), 30)
-        if len(wrapped) > most:
-            wrapped = [*wrapped[: most - 1], wrapped[most - 1][:29] + "…"]
-        draw.multiline_text((x, y), "\n".join(wrapped), fill=fill, font=font, spacing=3)
+    show = functools.partial(_paste, canvas, cell)
+    write = functools.partial(_write, draw, font)
 
     def show_made(picture, source, x, y):
         show(picture, x, y)

@@ -55,6 +55,15 @@ class Networks(Encoder, Protocol):
         """The ONNX file of an encoder that takes texts, or photos of any size."""
 
 
+_TABLES = {
+    "units": sorted(UNITS),
+    "before": sorted(BEFORE),
+    "fields": {what: USUAL[what] for what in ("title", "ingredients", "instructions", "names")},
+    "of_ingredient": OF_INGREDIENT,
+}
+"""By which the page reads recipes as :mod:`kfood.data.recipe_fields` does."""
+
+
 def build_site(
     out: pathlib.Path,
     index: Index,
@@ -124,12 +133,7 @@ def build_site(
             "thumbnails": thumbnails,
             "bytes": sum(files[name]["size"] for name in loaded),
             "names": names,
-            "tables": {
-                "units": sorted(UNITS),
-                "before": sorted(BEFORE),
-                "fields": {what: USUAL[what] for what in ("title", "ingredients", "instructions", "names")},
-                "of_ingredient": OF_INGREDIENT,
-            },
+            "tables": _TABLES,
         }
         _write_json(part / MARKER, description)
         _write_json(part / "files.json", files)
