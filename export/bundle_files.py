@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,12 @@ class BundleFiles:
                 )
             self._sessions[name] = session
         return self._sessions[name]
+
+
+def check_list(values, name, single):
+    """Refuse one of what a list of is expected: it would be taken apart into letters or keys."""
+    if isinstance(values, single) or not isinstance(values, Iterable):
+        raise ValueError(f"{name}: expected a list, received {type(values).__name__}; put it in a list.")
 
 
 def checked_inputs(

@@ -269,7 +269,7 @@ class Bundle:
                 no list of photos.
         """
         sizes = self._image_sizes(encoder, location)
-        _check_list(photos, "photos", (str, bytes, os.PathLike))
+        bundle_files.check_list(photos, "photos", (str, bytes, os.PathLike))
         if unreadable not in ("raise", "zeros"):
             raise ValueError(f"unreadable: expected 'raise' or 'zeros', received {unreadable!r}.")
         blank = []
@@ -349,7 +349,7 @@ class Bundle:
     def _read_recipes(self, recipes, encoder, batch_size):
         """(number of the first recipe, embeddings, words read, words known) of each part of the recipes."""
         entry = self._check_name("encoders", encoder)
-        _check_list(recipes, "recipes", (str, bytes, Mapping))
+        bundle_files.check_list(recipes, "recipes", (str, bytes, Mapping))
         if "title" not in entry.get("raw", {"inputs": ()})["inputs"]:
             raise ValueError(
                 f"encoder: expected one that takes a recipe, received {encoder!r}, which takes {list(entry['inputs'])}."
@@ -484,12 +484,6 @@ def _set_close(squares, places, queries, gallery, factor):
     for start in range(0, len(rows), 4096):
         part = rows[start : start + 4096], columns[start : start + 4096]
         squares[part] = factor * ((queries[part[0]] - gallery[part[1]]) ** 2).sum(axis=1)
-
-
-def _check_list(values, name, single):
-    """Refuse one of what a list of is expected: it would be taken apart into letters or keys."""
-    if isinstance(values, single) or not isinstance(values, Iterable):
-        raise ValueError(f"{name}: expected a list, received {type(values).__name__}; put it in a list.")
 
 
 def _chunks(rows, size):

@@ -33,7 +33,7 @@ def small() -> Experiment:
 def pretrained() -> Experiment:
     """For a CPU and real photos: frozen backbones and bags of words."""
     return Experiment(
-        model=CCAConfig(image_encoder=PRETRAINED_IMAGE, bag_words=4096, bag_filling=512, embedding_size=256, ridge=4.0),
+        model=CCAConfig(image_encoder=PRETRAINED_IMAGE, bag_words=4096, bag_filling=1024, embedding_size=256, ridge=4.0),
         spec=PRETRAINED_SPEC,
         training=dataclasses.replace(_ONCE, freeze_image_epochs=-1, views=1, local_scaling=10),
     )

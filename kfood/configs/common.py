@@ -50,7 +50,7 @@ PRETRAINED_IMAGE = ImageEncoderConfig(
 PRETRAINED_MAP = ImageEncoderConfig(backbone="efficientnet_lite0", weights="imagenet")
 """The smallest of them, for models that look at every place of its map, and for small photos."""
 
-PRETRAINED_RECIPE = RecipeEncoderConfig(bag_words=4096, bag_filling=512, dropout=0.3, part_dropout=0.1)
+PRETRAINED_RECIPE = RecipeEncoderConfig(bag_words=4096, bag_filling=1024, dropout=0.3, part_dropout=0.1)
 
 PRETRAINED_SPEC = schema.RecipeSpec(
     image_size=448,
