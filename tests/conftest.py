@@ -15,6 +15,15 @@ import pytest
 from kfood import folders, schema
 
 
+def others_slow(values, quick):
+    """Parameters, or tuples of them, of which the default run takes the quick ones alone."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*row, marks=() if value in quick else pytest.mark.slow)
+        for value, row in zip(values, rows, strict=True)
+    ]
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """Folder of real data; skips where it is absent."""

@@ -33,7 +33,8 @@ def with_jax(*arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("names", [QUICK, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["quick", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [QUICK, SLOW], ids=["quick", "all"])
 def test_steps_equal_tensorflows(names, tmp_path, monkeypatch):
     """Losses, weights and every optimizer's slots after two steps from the same weights on the same batch."""
     for kind in ("normal", "uniform"):

@@ -79,6 +79,7 @@ def test_tables_start_from_them(rng):
     np.testing.assert_array_equal(after, [*before[:3], VECTORS[1], VECTORS[0]])  # ids 0 and 1 are reserved
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_file_and_needs_it_no_more(kitchen, tmp_path, capsys):
     words = open_dataset(kitchen).words
     vectors = np.arange(6 * len(words), dtype="float32").reshape(-1, 6) / 100

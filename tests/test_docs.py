@@ -24,6 +24,7 @@ def test_marks_are_followed_by_a_script():
         assert page.read_text(encoding="utf-8").count("<!-- runnable -->") == len(scripts(page)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if scripts(page)])
 def test_scripts_run(name, tmp_path, monkeypatch):
     """In one namespace, as a reader who follows the page would have it, in an empty folder."""

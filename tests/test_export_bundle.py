@@ -183,6 +183,7 @@ def test_runtime_decodes_as_keras(exported, bundle):
     assert bundle.decode("ingredients", embeddings).shape == (3, len(INGREDIENTS))
 
 
+@pytest.mark.slow
 def test_a_decoder_is_tried_on_embeddings_of_every_source(tmp_path):
     """A picture decoder that goes wrong on photos' embeddings alone does not pass the gate."""
     model = make_model()
@@ -265,6 +266,7 @@ def test_onnx_file_is_plain_and_fused(exported):
     assert {value.type.tensor_type.shape.dim[0].dim_param for value in proto.graph.input} == {"batch"}
 
 
+@pytest.mark.slow
 def test_names_and_vectors_instead_of_words(tmp_path):
     spec = make_spec(ingredient_unit="name", ingredient_words=1, title_words=0, instruction_vectors=7)
     model = make_model(spec, distance="dot")

@@ -384,6 +384,7 @@ def test_a_warmup_request_of_sentence_vectors():
     assert request["ingredients"].tolist() == [[b"leek", b""], [b"mint", b"water"]]
 
 
+@pytest.mark.slow
 def test_serving_is_asked_for_before_anything_is_exported(tmp_path, tiny_run, kitchen, monkeypatch):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'kfood\[serving\]'"):

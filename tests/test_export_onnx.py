@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from conftest import others_slow
 from test_models_contract import make
 
 from kfood.export import parity, saved_model
@@ -35,7 +36,10 @@ def attributes(node):
     # rows of ingredients and of instructions, and the states of its decoder, whose own recurrence attends at each step;
     # CCA adds word vectors up
     [
-        *((name, "LSTM", 4, 3) for name in ("acme", "r2gan", "jne", "adamine", "two_tower")),
+        *others_slow(
+            [(name, "LSTM", 4, 3) for name in ("acme", "r2gan", "jne", "adamine", "two_tower")],
+            [("acme", "LSTM", 4, 3)],
+        ),
         ("mcen", "GRU", 5, 5),
         ("cca", "LSTM", 0, 0),
     ],

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from conftest import others_slow
 from export_model import INGREDIENTS, WORDS, make_spec
 from PIL import Image
 
@@ -161,7 +162,7 @@ def variants(path, number):
         yield np.asarray(Image.fromarray(stored).resize(sides, Image.Resampling.BICUBIC))
 
 
-@pytest.mark.parametrize("size", [96, 224])
+@pytest.mark.parametrize("size", others_slow([96, 224], [96]))
 def test_real_photos_of_many_sizes_are_within_the_stated_bound(shared, size):
     """Of the graph and of the runtime, whose arithmetic is the same."""
     paths = sorted((shared / "data" / "recipes" / "images").rglob("*.jpg"))[::13][:100]

@@ -87,7 +87,8 @@ UNVARIED = (
 )
 
 
-@pytest.mark.parametrize("name", ["two_tower", *(pytest.param(n, marks=pytest.mark.slow) for n in ("acme", "mcen"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two_tower", "acme", "mcen"])
 def test_epochs_on_features_are_those_on_photos(name, data, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "_KEPT", "float32")
     # A crop of the whole square, for training as for evaluation.

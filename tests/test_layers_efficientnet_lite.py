@@ -155,6 +155,7 @@ def test_a_saved_network_is_the_same(tiny, tmp_path, rng):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "network.keras")(pictures), network(pictures))
 
 
+@pytest.mark.slow
 def test_exported_it_is_the_same(tiny, tiny_spec):
     spec = dataclasses.replace(tiny_spec, image_size=SIDE)
     chosen = experiment("two_tower", "small", overrides=("embedding_size=8", "recipe_encoder.word_size=6"))

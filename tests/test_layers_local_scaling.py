@@ -78,7 +78,8 @@ def finished(folder):
         return json.loads(file.attrs["kfood_progress"])["scaled"]
 
 
-@pytest.mark.parametrize("views", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [0, 1])
 def test_banks_are_the_other_sides_training_pairs(kitchen, tmp_path, views, monkeypatch):
     data = open_dataset(shutil.copytree(kitchen, tmp_path / "data"))
     settings = ("training.bank=40", f"training.freeze_image_epochs={-views}", f"training.views={views}")

@@ -96,6 +96,7 @@ def test_released_classifier_is_a_softmax_of_cosines(batch):
     assert np.any(np.asarray(model.classifier.value) != vectors.astype("float32"))
 
 
+@pytest.mark.slow
 def test_every_variant_learns(batch):
     """Each row of the tables takes a step with finite losses, its own terms, and a layer where the loss learns one."""
     learnt = {"margin", "normalised_softmax", "proxy_nca", "proxy_anchor", "soft_triple", "proxy_synthesis"}

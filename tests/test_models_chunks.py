@@ -8,11 +8,14 @@ from kfood import schema
 from kfood.models import MODELS
 from kfood.models.base import RetrievalModel, random_states
 from kfood.training import TrainingConfig
-from tests.test_models_contract import IN_EVERY_RUN, TINY, make
+from tests.conftest import others_slow
+from tests.test_models_contract import TINY, make
 
 TRAINED = [name for name in TINY if not name.endswith("cca")]
 ALSO = ("r2gan", "ht")
 """Whose embeddings look beyond single items."""
+QUICK = ("two_tower", "r2gan", "trajcross")
+"""Of each kind one, in the default run."""
 
 CHANCE = {
     "acme": ("recipe_encoder.dropout=0.3", "recipe_encoder.word_dropout=0.3", "image_encoder.dropout=0.3"),
@@ -30,11 +33,6 @@ class Recorder(keras.optimizers.SGD):
 
     def apply(self, grads, trainable_variables=None):
         self.received = list(grads)
-
-
-def parametrized(names):
-    quick = (*IN_EVERY_RUN, *ALSO)
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def gradients(model, batch, chunk):
@@ -83,7 +81,7 @@ def assert_equal_gradients(found, expected):
                 np.testing.assert_allclose(other, one, atol=1e-5 * max(1.0, largest), rtol=1e-5, err_msg=phase)
 
 
-@pytest.mark.parametrize("name", parametrized(TRAINED))
+@pytest.mark.parametrize("name", others_slow(TRAINED, QUICK))
 def test_the_gradient_is_that_of_one_recording_dropout_and_noise_replayed(name, tiny_spec, tiny_batch):
     """The same halves and draws, recorded as one pass; then every state is as after that pass, changed once."""
     batch = with_strangers(name, tiny_batch)
@@ -99,8 +97,8 @@ def test_the_gradient_is_that_of_one_recording_dropout_and_noise_replayed(name, 
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6, err_msg=one.path)
 
 
-@pytest.mark.parametrize("chunk", [2, 4])
-@pytest.mark.parametrize("name", parametrized(TRAINED))
+@pytest.mark.parametrize("chunk", others_slow([2, 4], [2]))
+@pytest.mark.parametrize("name", others_slow(TRAINED, QUICK))
 def test_the_gradient_is_that_of_one_batch(name, chunk, tiny_spec, tiny_batch):
     """Without dropout and noise; batch normalisation, whose statistics would be a chunk's, is held still."""
     found = {}
@@ -114,8 +112,9 @@ def test_the_gradient_is_that_of_one_batch(name, chunk, tiny_spec, tiny_batch):
     assert found[chunk][1] == pytest.approx(found[0][1], rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["two_tower", *(pytest.param(name, marks=pytest.mark.slow) for name in ALSO)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("name", ["two_tower", *ALSO])
 def test_a_graph_steps_as_one_that_runs_eagerly(name, jit_compile, tiny_spec, tiny_batch):
     """Compiled by XLA, which draws other numbers from the same seed, without chance."""
     after, logs = [], []

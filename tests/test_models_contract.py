@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import others_slow
 
 from kfood import backend, schema
 from kfood.configs import PRESETS, experiment
@@ -107,9 +108,7 @@ IN_EVERY_RUN = ("acme", "two_tower", "alpha_gao", "trajcross")
 """Each kind of data, with adversaries and without; the rest is tried with the slow tests."""
 
 
-@pytest.fixture(
-    params=[name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
-)
+@pytest.fixture(params=others_slow(MODELS, IN_EVERY_RUN))
 def name(request):
     return request.param
 
@@ -374,7 +373,7 @@ def test_the_full_model_is_a_row_of_its_table(tiny_spec):
         assert experiment(name, "small", row) == experiment(name, "small")
 
 
-@pytest.mark.parametrize("name", ["acme", "r2gan", "mcen", "jne", "adamine", "two_tower"])
+@pytest.mark.parametrize("name", others_slow(["acme", "r2gan", "mcen", "jne", "adamine", "two_tower"], IN_EVERY_RUN))
 def test_photos_of_one_recipe_are_no_negatives(name, tiny_spec, tiny_batch):
     """A batch of one recipe's photos has no negative: its ranking loss is that of its pairs, or none."""
     model = make(name, tiny_spec, compiled=False, overrides=("negatives=mean",) if name == "r2gan" else ())
@@ -398,6 +397,7 @@ def test_photos_of_one_recipe_are_no_negatives(name, tiny_spec, tiny_batch):
     assert loss(one_recipe) < loss(tiny_batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_streams_with_ids_train(tiny_spec, tiny_batch, jit_compile):
     """The strings of a stream never reach a step, which XLA could not compile with them."""
@@ -414,7 +414,7 @@ def test_streams_with_ids_train(tiny_spec, tiny_batch, jit_compile):
 
 
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["stream", "stream of tuples", "arrays"])
+@pytest.mark.parametrize("kind", others_slow(["stream", "stream of tuples", "arrays"], ["stream"]))
 def test_ids_tell_photos_of_one_recipe(tiny_spec, tiny_batch, jit_compile, kind):
     """Strings of ids say the same as numbers of recipes, and numbers that are there already are kept."""
     import tensorflow as tf

@@ -204,6 +204,7 @@ def test_a_handful_of_pairs_is_learned(tiny_spec, tiny_batch):
     assert (order[:, 0] == np.arange(8)).mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_training_takes_recipes_without_photos_where_there_are_any(eagerly, tmp_path):
     alone = [dataclasses.replace(record("alone", 20 + index), photos=[]) for index in range(3)]
     splits = {split: [record(split, index) for index in range(9)] for split in ("train", "val", "test")}

@@ -46,6 +46,7 @@ def test_every_model_of_kfoods_own_has_presets_by_its_name():
     assert all(entry.presets == f"kfood.configs.{name}" for name, entry in MODELS.items())
 
 
+@pytest.mark.slow
 def test_a_model_of_another_package_trains_and_is_measured(installed, kitchen, tmp_path, capsys):
     adversaries = ("picture", "discriminator", "condition", "noise")
     settings = [setting for setting in TINY_RUN if not setting.startswith(adversaries)] + ["spread=0.5"]

@@ -223,6 +223,7 @@ def test_the_game_pulls_opposite_ways(tiny_batch):
     assert float(losses["modality_classifier"]) > 0
 
 
+@pytest.mark.slow
 def test_learns_to_tell_places_apart(rng):
     """The same walk at other places: only position can tell, and a few steps are enough."""
     from kfood.data.drawing import Style, picture

@@ -40,6 +40,7 @@ def _arrays(path):
     return found
 
 
+@pytest.mark.slow
 def test_the_script_is_the_command(kitchen, tmp_path, monkeypatch):
     """After two epochs from the same seed every weight, optimizer slot and random state is equal."""
     script = re.search(r"## In a script\n.*?```python\n(.*?)```", README, re.DOTALL).group(1)

@@ -7,6 +7,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 
 from kfood.models.ht import HT
 from kfood.saving import SERIALIZABLE
@@ -28,6 +29,7 @@ def test_every_registered_class_is_named():
 ORDERS = ("import kfood, keras", "import keras, kfood", "import kfood; import keras")
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_after_import_kfood_alone(tmp_path, tiny_spec, tiny_batch):
     config = {
         "image_encoder": {"backbone": "small", "weights": "", "widths": [4, 8]},

@@ -154,6 +154,7 @@ def test_resume_with_other_settings_is_refused(tiny_run, kitchen, capsys, change
     assert re.search(message, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_resume_with_more_epochs_goes_on(tiny_run, kitchen, tmp_path):
     """Two epochs become three: the first two stay, the third has the learning rate of the third of three."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
@@ -197,6 +198,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_one_sentence(kitchen, tmp_path):
     """As on a full disk: no traceback, no crash at exit, no half file."""
     run = tmp_path / "run"

@@ -131,6 +131,7 @@ def test_evaluation_is_over_the_whole_gallery_and_draws_overlays(run, data, tmp_
     assert main(["evaluate", str(run), "--data", str(data), "--thumbnails"]) != 0
 
 
+@pytest.mark.slow
 def test_search_by_track_and_by_picture(index, data, tmp_path, capsys):
     dataset = open_dataset(data, "trajectories")
     example = next(iter(dataset.trajectories("test")))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import others_slow
 from test_models_contract import make
 
 from kfood import backend, distances
@@ -68,7 +69,10 @@ def _largest_gradient(model, batch):
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [("mcen", "vanilla"), *((name, "") for name in RECIPE_MODELS if name != "cca")],  # which descends nothing
+    others_slow(
+        [("mcen", "vanilla"), *((name, "") for name in RECIPE_MODELS if name != "cca")],  # which descends nothing
+        [("mcen", ""), ("two_tower", "")],
+    ),
 )
 def test_an_empty_recipe_leaves_the_gradient_its_size(tiny_spec, tiny_batch, name, variant):
     """Without care it is 1e5 to 1e7 times as large."""
