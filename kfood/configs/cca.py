@@ -7,7 +7,14 @@ Expected on Recipe1M, 1,000 pairs, with ImageNet and word2vec features (R2GAN's 
 import dataclasses
 
 from kfood.configs import Experiment
-from kfood.configs.common import PRETRAINED_IMAGE, PRETRAINED_SPEC, PUBLISHED_SPEC, SMALL_IMAGE, SMALL_SPEC
+from kfood.configs.common import (
+    PRETRAINED_IMAGE,
+    PRETRAINED_RECIPE,
+    PRETRAINED_SPEC,
+    PUBLISHED_SPEC,
+    SMALL_IMAGE,
+    SMALL_SPEC,
+)
 from kfood.data.images import Augmentation
 from kfood.models.baselines import CCAConfig
 from kfood.training import TrainingConfig
@@ -33,7 +40,13 @@ def small() -> Experiment:
 def pretrained() -> Experiment:
     """For a CPU and real photos: frozen backbones and bags of words."""
     return Experiment(
-        model=CCAConfig(image_encoder=PRETRAINED_IMAGE, bag_words=4096, bag_filling=1024, embedding_size=256, ridge=4.0),
+        model=CCAConfig(
+            image_encoder=PRETRAINED_IMAGE,
+            bag_words=PRETRAINED_RECIPE.bag_words,
+            bag_filling=PRETRAINED_RECIPE.bag_filling,
+            embedding_size=256,
+            ridge=4.0,
+        ),
         spec=PRETRAINED_SPEC,
         training=dataclasses.replace(_ONCE, freeze_image_epochs=-1, views=1, local_scaling=10),
     )

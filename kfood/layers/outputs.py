@@ -1,4 +1,4 @@
-"""How an encoder ends whose embeddings are compared by cosine."""
+"""How an encoder ends whose embeddings have length 1."""
 
 import keras
 

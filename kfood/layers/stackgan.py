@@ -7,6 +7,9 @@ from keras import ops
 
 from kfood.layers.pictures import SLOPE, Enlarge, check_picture_size, norm
 
+_START = "orthogonal"
+"""StackGAN-v2 starts its convolutions so."""
+
 
 def conditioning(embedding_size: int, size: int) -> keras.Model:
     """Conditioning augmentation: embedding → mean and log variance of the condition, by a gated linear unit.
@@ -100,10 +103,6 @@ def class_head(features_shape: tuple[int, ...], classes: int) -> keras.Model:
     x = keras.layers.Conv2D(features_shape[-1] // 2, 4, kernel_initializer=_START, name="squeeze")(features)
     x = keras.layers.Flatten()(keras.layers.LeakyReLU(SLOPE)(x))
     return keras.Model(features, keras.layers.Dense(classes, dtype="float32", name="classes")(x), name="picture_class")
-
-
-_START = "orthogonal"
-"""StackGAN-v2 starts its weights orthogonal."""
 
 
 def _conv3(width, name):

@@ -24,7 +24,7 @@ def generator(fake_logits, objective):
     Args:
         fake_logits: float ``[batch, ...]``, the discriminator's logits of generated items.
         objective: ``"minimax"``: ``E[log(1 - D(fake))]``, as printed in ACME's Eq. 4;
-            ``"non_saturating"``: ``-E[log D(fake)]`` (Goodfellow et al. 2014, section 3; the released code).
+            ``"non_saturating"``: ``-E[log D(fake)]`` (Goodfellow et al. 2014, section 3; ACME's released code).
 
     Returns:
         float scalar.

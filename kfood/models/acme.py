@@ -8,25 +8,29 @@ paper               here                                          shape, range
 i, r                ``batch["image"]``, recipe features           :mod:`kfood.schema`
 E_V, E_R            ``image_tower``, ``recipe_tower``             → V_m, R_m
 V_m, R_m            ``image_hidden``, ``recipe_hidden``           [batch, 1024], tanh
-FC                  ``shared`` (one set of weights)               Linear + batch norm + tanh, then L2
-V, R                ``image``, ``recipe`` (the embeddings)        [batch, 1024], L2-normalised
+FC                  ``shared`` (one set of weights)               Linear + batch norm + tanh
+V, R                ``image``, ``recipe`` (the embeddings)        [batch, 1024], FC's by L2 (:class:`UnitLength`)
+d                   ``embedding_size``                            1024
 d(·)                Euclidean distance                            :func:`kfood.distances.euclidean`
 α                   ``margin``                                    0.3
 D_M                 ``critic``                                    1024 → 512 → 256 → 1
 G_r2i               ``conditioning``, ``generator``               R → [batch, 128, 128, 3] in (-1, 1)
-D_r2i               ``discriminator`` (features, then judge)      picture, condition → logit
+D_r2i               ``picture_features``, ``picture_judge``       picture → features; and condition → logit
 C_r2i               ``picture_class``                             features of D_r2i → classes
 G_i2r, C_i2r        ``ingredient_head``, ``class_head``           V → ingredients; V → classes
+E_I of 3.4.2        E_V
+λ of WGAN-GP        ``penalty_weight``                            10
 λ1, λ2              ``alignment_weight``, ``translation_weight``  0.005, 0.002
 ==================  ============================================  ===============================================
 
 =======================================  ==============================  ==========================================
 equation                                 loss (column of metrics.csv)    function
 =======================================  ==============================  ==========================================
-(1) L = L_Ret + λ1 L_MA + λ2 L_Trans     ``loss``                        the weights in :attr:`ACME.phases`
+(1) L = L_Ret + λ1 L_MA + λ2 L_Trans     ``loss``                        the weights in :attr:`ACME.phases`;
+                                                                         L_Trans = L_r2i + L_i2r
 (2) L_Ret                                ``retrieval``                   :func:`retrieval_loss`
 (3) L_MA, min over E_V, E_R              ``alignment``                   :func:`alignment_loss`
-(3) L_MA, max over D_M; WGAN-GP's term   ``critic``, ``critic_penalty``  :func:`critic_loss`
+(3) −L_MA, max over D_M; WGAN-GP's term  ``critic``, ``critic_penalty``  :func:`critic_loss`
 (4) L_Gr2i, min over G_r2i               ``picture``                     :func:`picture_losses`
 (4) L_Gr2i, max over D_r2i               ``discriminator``               :func:`discriminator_loss`
 KL of StackGAN's condition               ``conditioning``                :func:`picture_losses`
@@ -42,27 +46,36 @@ Where this file departs from the paper, or fills what it leaves open, and what t
 - The paper minimises L_MA over both encoders; the released code gives the gradient to E_R alone
   (``alignment_gradient="recipe"``).
 - Eq. 2 takes negatives from the other modality; the released code mines over the 2N rows of both modalities together
-  (``negatives="both"``). The sums of Eq. 2 are means here, so that the weights do not depend on the batch size.
+  (``negatives="both"``). Each of Eq. 2's two sums is a mean here, so that the weights do not depend on the batch size;
+  ``"both"`` is one mean over 2N anchors, as released: half as much against λ1 and λ2.
+- From scratch, mining hardens over ``mining_warmup_steps`` (0 in ``published``), or all distances become equal.
 - Photos of one recipe in a batch are positives, as section 3.1 wants every photo of a recipe near it; the released code
   makes them negatives. Of several the farthest counts.
-- The row TL of Table 2 has no mining: the loss is averaged over all triplets of the batch.
+- The row TL of Table 2 mines no negatives: the loss is averaged over all triplets of the batch.
 - Eq. 4 is played as printed (``generator_objective="minimax"``); the released code's generator maximises log D
-  (``"non_saturating"``). KL of the conditioning augmentation ×2, and D_r2i's condition being its mean: released code.
-- C_r2i is trained here on real and generated pictures as the paper says. In the released code D_r2i's optimizer holds
-  it, but its gradients are cleared before each step, so that it never learns.
+  (``"non_saturating"``). D_r2i also sees the condition, its mean (StackGAN, released code); Eq. 4's sees the picture
+  alone. Of Eq. 4's first term the encoders then receive no gradient. KL of the conditioning augmentation ×2, which
+  Eq. 1 lacks: released code.
+- C_r2i reads D_r2i's features (released code), which L_Cr2i does not train; the paper's receives the pictures. It is
+  trained here on real and generated pictures as the paper says. In the released code D_r2i's optimizer holds it, but
+  its gradients are cleared before each step, so that it never learns.
 - Real pictures are scaled to [-1, 1], the range of G_r2i's tanh; the released code shows D_r2i real ones normalised by
   ImageNet's mean and deviation, -2.1 to 2.6, which no generated one can reach.
-- Convolutions of G_r2i, D_r2i and C_r2i start orthogonal, as in StackGAN-v2's own code; the released code starts them
-  as PyTorch does. Adam's ε is Keras' 1e-7; PyTorch's is 1e-8.
+- Convolutions, but not linear layers, of G_r2i, D_r2i and C_r2i start orthogonal, as in StackGAN-v2's own code; the
+  released code starts them as PyTorch does. Adam's ε is Keras' 1e-7; PyTorch's is 1e-8.
+- Open in the paper, from the released code: tanh of V_m, R_m and FC, L2 after FC, α, the sizes of D_M and of the heads,
+  StackGAN-v2's sizes, β1 0.5, the adversaries' Adam, 50 epochs with the rate ÷10 after 31.
+- L_Gi2r is a mean over batch and ingredients, times ``ingredient_weight``; its targets are a recipe's first
+  ``spec.ingredients`` known names (paper, released code: all of them). Class losses leave out background (weight 0 in
+  the released code): without classes they are 0.
 - Ingredients are trained by binary cross-entropy; the released code's margin loss reads the 0/1 vector as indices
   (``ingredient_loss="margin_as_released"``), and scales the larger of the two translation losses down to the smaller
   (``balance_translation=True``).
 - FC's batch normalisation (released code) takes its statistics from one modality at a time; each modality has its own
   moving statistics here, and evaluation uses them. The released code never puts FC into evaluation mode, so that
   results depend on the batch, never trains FC, selects on the test split, and leaves that split's last, smaller batch
-  out. Statistics over both modalities together
-  let them settle at opposite ends of each dimension, where all distances between them are equal and tanh passes no
-  gradient: seen when training from scratch.
+  out. Statistics over both modalities together let them settle at opposite ends of each dimension, where all distances
+  between them are equal and tanh passes no gradient: seen when training from scratch.
 - ResNet-50 is Keras': weights trained elsewhere, strides in another place of a block, other pixel means than those of
   PyTorch, which the released code has.
 - Recipes: an ingredient is one entry of a name vocabulary, as in the paper, or the mean of its words
@@ -70,7 +83,7 @@ Where this file departs from the paper, or fills what it leaves open, and what t
   ``recipe_encoder.vectors`` names their file. Sentence vectors are learned by a word-level bi-LSTM, or precomputed as
   in the paper (``RecipeSpec.instruction_vectors``).
 
-:func:`as_released` turns every such option to the released code's side.
+The variant ``as_released`` (:mod:`kfood.configs.acme`) turns the five options named above to the released code's side.
 """
 
 import dataclasses
@@ -172,19 +185,7 @@ class ACMEConfig:
             )
 
 
-def as_released(config: ACMEConfig) -> ACMEConfig:
-    """``config`` with every choice in which the released code differs from the paper, but for its faults."""
-    return dataclasses.replace(
-        config,
-        negatives="both",
-        alignment_gradient="recipe",
-        generator_objective="non_saturating",
-        ingredient_loss="margin_as_released",
-        balance_translation=True,
-    )
-
-
-# Sub-networks, in the order of Figure 2.
+# Sub-networks; those of pictures are in kfood.layers.stackgan, FC is in kfood.layers.shared.
 
 
 def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
@@ -322,6 +323,7 @@ class ACME(RetrievalModel):
             self._add_ingredients()
             own += [self.ingredient_head, self.class_head]
         self.random = keras.random.SeedGenerator(name="random")
+        # "encoders" is the min side of all: FC, G_r2i, C_r2i, G_i2r and C_i2r too.
         self.phases = (*adversaries, Phase("encoders", weights, tuple(own), config.optimizer))
         self.build()
 
@@ -447,7 +449,7 @@ class ACME(RetrievalModel):
         return named
 
     def _balanced(self, named):
-        """Scales the losses of the heavier translation so that both weigh the same (released code)."""
+        """Scales the losses of the heavier translation, as logged too, so that both weigh the same (released code)."""
         sides = (("picture", "picture_class", "conditioning"), ("ingredients", "ingredients_class"))
         weights = self.phases[-1].weights
         totals = [ops.stop_gradient(sum(weights[name] * named[name] for name in side)) for side in sides]
