@@ -25,10 +25,11 @@ def published() -> Experiment:
 
 
 def small() -> Experiment:
-    """For a CPU: the paper's losses on 96-pixel photos and 32-pixel thumbnails, learning from scratch.
+    """For a CPU: 96-pixel photos and 32-pixel thumbnails, learning from scratch.
 
-    Its negatives are all others of the batch, not the paper's mean of them (why: :mod:`kfood.models.r2gan`), and so are
-    those of all rows measured with it.
+    Beside sizes and rates it differs from the paper in its negatives (each of the batch, not their mean; why:
+    :mod:`kfood.models.r2gan`), in G's objective (non-saturating) and in λ, γ, β and δ: pixels before features and
+    before the discriminators (why: docs/results/r2gan.md). Table 2's rows were measured with these negatives too.
     """
     return small_experiment(
         R2GANConfig,

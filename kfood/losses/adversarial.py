@@ -6,7 +6,7 @@ from kfood import backend
 
 
 def discriminator(real_logits, fake_logits):
-    """What a GAN discriminator minimises: ``-E[log D(real)] - E[log(1 - D(fake))]`` (ACME, Eq. 4, sign turned).
+    """What a GAN discriminator minimises: ``-E[log D(real)] - E[log(1 - D(fake))]`` (ACME, Eq. 4, and R2GAN, Eq. 3 and 4, sign turned).
 
     Args:
         real_logits: float ``[batch, ...]``, before the sigmoid.
@@ -23,7 +23,7 @@ def generator(fake_logits, objective):
 
     Args:
         fake_logits: float ``[batch, ...]``, the discriminator's logits of generated items.
-        objective: ``"minimax"``: ``E[log(1 - D(fake))]``, as printed in ACME's Eq. 4;
+        objective: ``"minimax"``: ``E[log(1 - D(fake))]``, as printed in ACME's Eq. 4 and R2GAN's Eq. 5;
             ``"non_saturating"``: ``-E[log D(fake)]`` (Goodfellow et al. 2014, section 3; ACME's released code).
 
     Returns:

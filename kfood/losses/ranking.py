@@ -118,7 +118,7 @@ def class_triplets(distances, labels, background, margin):
 
 
 def mean_of_active(terms):
-    """Sum of the terms of a hinge divided by the number of those that are not 0 (AdaMine, section 3.4; R2GAN 4.1).
+    """Sum of the terms of a hinge divided by the number of those that are not 0 (AdaMine, section 3.4; R2GAN 2.1).
 
     While most triplets are already satisfied, a plain mean makes the gradient of the others vanish.
 

@@ -5,16 +5,23 @@ Bin Zhu, Chong-Wah Ngo, Jingjing Chen, Yanbin Hao. CVPR 2019.
 ======================  ============================================  ==============================================
 paper                   here                                          shape, range
 ======================  ============================================  ==============================================
-v_real, r               ``batch["image"]``, recipe features           :mod:`kfood.schema`
+v, r                    ``batch["image"]``, recipe features           :mod:`kfood.schema`
+v_real                  ``real_picture``: v, reduced                  [batch, 64, 64, 3] in [-1, 1]
+d                       ``embedding_size``                            1024
 E_V, E_R                ``image``, ``recipe`` (the embeddings)        [batch, 1024], L2-normalised
 E_q, E_p, E_n           query, its pair, the mean of the others       :func:`ranking_losses`
 G                       ``generator``                                 embedding → [batch, 64, 64, 3] in (-1, 1)
 v_f^I, v_f^R            ``image_picture``, ``recipe_picture``         G(E_V), G(E_R)
-v_q, v_p, v_n           the same, and G(E_n)                          :func:`ranking_losses`
+v_q, v_p, v_n           the same, and G(E_n), of either query:        :func:`ranking_losses`
+                        ``negative_of_image_picture``,
+                        ``negative_of_recipe_picture``
 D1                      ``discriminator_1``: real or fake             picture → (Φ, logit)
 D2                      ``discriminator_2``: image or recipe          picture → (Φ, logit)
+c                       ``batch["class_id"]``                         [batch]
+E_c                     ``classifier``                                [batch, classes], logits
 Φ                       the output before the last layer of D1        [batch, 4, 4, c]
-d(·, ·)                 cosine; pixel-wise Euclidean for pictures     :mod:`kfood.distances`
+d(·, ·)                 1 - cosine; pixel-wise Euclidean              :mod:`kfood.distances`
+                        for pictures
 α1, α2                  ``margin``, ``picture_margin``                0.3, 0.3
 μ                       ``picture_ranking_weight``                    0.1
 β                       ``pixel_weight``                              1
@@ -28,8 +35,8 @@ equation                                     loss (column of metrics.csv)     fu
 ===========================================  ===============================  ===================================
 (2) L_rank, its two levels                   ``ranking``,                     :func:`ranking_losses`
                                              ``picture_ranking``
-(3) L_D1                                     ``discriminator_1``              :func:`discriminator_1_loss`
-(4) L_D2                                     ``discriminator_2``              :func:`discriminator_2_loss`
+(3) -L_D1                                    ``discriminator_1``              :func:`discriminator_1_loss`
+(4) -L_D2                                    ``discriminator_2``              :func:`discriminator_2_loss`
 (5) L_G                                      ``generator``                    :func:`generator_loss`
 (6) L_recon                                  ``reconstruction``               :func:`reconstruction_loss`
 (7) L_sem                                    ``semantic``                     :func:`semantic_loss`
@@ -38,16 +45,28 @@ equation                                     loss (column of metrics.csv)     fu
 (10) one-level L_rank (R2GAN-)                                                ``picture_ranking=False``
 ===========================================  ===============================  ===================================
 
+All but ``loss`` are logged without their weights (``picture_ranking`` before μ); (9) is not logged. ``generator`` is
+negative with ``minimax``, positive with ``non_saturating``.
+
 Where this file fills what the paper leaves open, or departs from it (there is no released code):
 
+- Encoders are JNE's: tanh follows the last layer, then L2 (released code of JNE), so that G and the classifier receive
+  vectors of length 1. Section 4.1's 300 of ingredients is read as that of each direction (JNE's code): 600 joined. Its
+  word2vec vectors are a start that
+  ``recipe_encoder.vectors`` names, random without; its skip-instruction vectors are learned by a word-level bi-LSTM, or
+  precomputed (``RecipeSpec.instruction_vectors``). ResNet-50 is Keras': weights trained elsewhere, strides in another
+  place of a block, other pixel means than PyTorch's. JNE's code crops from the centre 256 × 256 of a photo, here a crop
+  may lie anywhere along the longer side.
 - Eq. 2: the pixel-wise Euclidean distance is divided by the square root of the number of values, so that it is the
   root mean square difference and does not grow with the picture: between 0 and 2, comparable with the margin. The
   mean of the other embeddings is normalised like every other embedding before it goes through G.
-- The sum over triplets is divided by the number of those that are not 0, as the "adaptive learning schema" of AdaMine
-  that section 4.1 adopts (``adaptive=False``: by their number).
+- Both directions of Eq. 2 are added. In each, and on each level by itself, the sum over triplets is divided by the
+  number of those that are not 0: AdaMine's adaptive strategy, which section 2.1 says R2GAN adopts, and how section
+  4.1's "adaptive learning schema [16, 2]" is read, though its [16] is Adam (``adaptive=False``: by their number).
 - Negatives: the mean of the batch's other items, as the paper says (``negatives="mean"``). Once each pair is nearer
-  than that mean, which lies in the middle of everything, nothing is left to learn; the nearest one (``"hard"``) and
-  each (``"all"``) go further. With these, v_n are the pictures of these items. Photos of one recipe in a batch are
+  than that mean by the margin, which lies in the middle of everything, nothing is left to learn; the nearest one
+  (``"hard"``) and each (``"all"``; the positive is then the farthest photo of the recipe) go further. With these, v_n
+  are the pictures of these items. Photos of one recipe in a batch are
   never negatives of each other.
 - Eq. 3 to 5 have logarithms of a sigmoid, computed from logits. Eq. 5 prints ½ on its first term alone, the text says
   that the two discriminators' losses are averaged: both terms have ½ here. G descends log(1 - D) as printed
@@ -55,8 +74,11 @@ Where this file fills what the paper leaves open, or departs from it (there is n
 - Eq. 6: squared norms are means over values, so that the three losses stand in the proportion that section 4.1 wants
   (the ranking loss an order of magnitude above the others); as sums over 12,288 values they would be thousands. Φ is
   D1's, being the one that knows real photos.
-- G has no noise input. Real photos are reduced to its size and scaled to [-1, 1]. Widths are chosen so that the whole
-  has the 89.9 M parameters that MCEN's Table 3 counts.
+- Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
+- G has no noise input. Real photos are reduced to its size and scaled to [-1, 1]. G begins with a linear layer to
+  4 × 4; D's convolutions are 4 × 4 of stride 2 (DCGAN's public code), its last one covers what is left. Widths are
+  chosen so that the whole has within 2 % the 89.9 M parameters that MCEN's Table 3 counts, with 30,000 words and 4,102
+  ingredient names: the paper gives no vocabulary.
 - "G, D1, D2 are optimized alternatively": here D1 and D2 move first, on features without gradient; then G and the
   encoders move together, on one forward pass and each by its own losses.
 - Batch normalisation: D1 and D2 see real, image-born and recipe-born pictures apart, so that Φ is normalised kind by
@@ -64,15 +86,10 @@ Where this file fills what the paper leaves open, or departs from it (there is n
   ``negatives="mean"`` those of E_n, which are nearly alike, are half of what its statistics are of (on their own they
   would be normalised by their small differences), and R2GAN- has none of them.
 - Layers of G, D1 and D2 start Glorot uniform; DCGAN, which guides them, starts from N(0, 0.02).
-- Encoders are JNE's: tanh follows the last layer (released code of JNE); its word2vec vectors are a start that
-  ``recipe_encoder.vectors`` names, random without; its skip-instruction vectors are learned by a word-level bi-LSTM, or
-  precomputed (``RecipeSpec.instruction_vectors``). ResNet-50 is Keras': weights trained elsewhere, strides in another
-  place of a block, other pixel means than PyTorch's. JNE's code crops from the centre 256 × 256 of a photo, here a crop
-  may lie anywhere along the longer side.
-- Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
 - β1 = 0.5 for the GAN's optimizers (DCGAN). The plateau after which the rate halves is 5 epochs.
 - GAN* (Figure 5a): D2 tells real photos from recipe-born pictures, and everything else stays.
-- GAN (Figure 5b) has no D2. Its figure shows the image-born picture alone; here recipe-born ones stay in Eq. 2 and 6.
+- GAN (Figure 5b) has no D2. Its figure shows the image-born picture alone; here recipe-born ones stay in Eq. 2 and 6,
+  which have them.
 """
 
 import dataclasses
@@ -104,7 +121,7 @@ class R2GANConfig:
         margin: α1 of Eq. 2.
         picture_margin: α2 of Eq. 2.
         negatives: ``"mean"`` of the batch's other items (section 4.1), the nearest (``"hard"``), or ``"all"``.
-        adaptive: divide by the number of triplets that are not 0 (section 4.1).
+        adaptive: divide by the number of triplets that are not 0 (sections 2.1, 4.1).
         picture_ranking: the second level of Eq. 2; off in R2GAN- and where there is no G.
         adversarial: G and D1; off in "Semantic only", which has no pictures at all.
         second_discriminator: D2 tells the modalities of pictures apart (``"modality"``), or real photos from
@@ -181,13 +198,13 @@ def ranking_losses(query, positive, pictures, same, config: R2GANConfig):
     if config.negatives == "hard":  # those of the embeddings' level, for both levels
         nearest = miners.nearest_negative(distances.cosine(query, positive), same)
     mean = mean_of_others(positive, same) if config.negatives == "mean" else None
-    both = distances.cosine, distances.cosine_of_pairs
-    first = _level(*both, (query, positive, mean), config.margin, same, nearest, config)
+    functions = distances.cosine, distances.cosine_of_pairs
+    first = _level(*functions, (query, positive, mean), config.margin, same, nearest, config)
     if pictures is None:
         return first, 0.0
-    both = distances.euclidean, distances.euclidean_of_pairs
+    functions = distances.euclidean, distances.euclidean_of_pairs
     rows = [None if picture is None else _pixels(picture) for picture in pictures]
-    return first, _level(*both, rows, config.picture_margin, same, nearest, config)
+    return first, _level(*functions, rows, config.picture_margin, same, nearest, config)
 
 
 def _level(distance, distance_of_pairs, rows, margin, same, nearest, config):
@@ -362,9 +379,9 @@ class R2GAN(RetrievalModel):
         same = miners.matches(recipes, recipes)
         names, embeddings = ["image_picture", "recipe_picture"], [image, recipe]
         if self.config.picture_ranking and self.config.negatives == "mean":
-            names += ["image_negative_picture", "recipe_negative_picture"]
+            names += ["negative_of_image_picture", "negative_of_recipe_picture"]
             embeddings += [mean_of_others(recipe, same), mean_of_others(image, same)]
-        # One call: batch normalisation sees all of them, as its moving statistics do in use.
+        # One call: batch normalisation's statistics, and the moving ones of later use, are of all of them together.
         pictures = self.generator(ops.concatenate(embeddings), training=training)
         return {**features, **dict(zip(names, ops.split(pictures, len(names)), strict=True))}
 
@@ -390,8 +407,8 @@ class R2GAN(RetrievalModel):
         of_image = of_recipe = None
         if config.picture_ranking:
             v_image, v_recipe = features["image_picture"], features["recipe_picture"]
-            of_image = (v_image, v_recipe, features.get("image_negative_picture"))
-            of_recipe = (v_recipe, v_image, features.get("recipe_negative_picture"))
+            of_image = (v_image, v_recipe, features.get("negative_of_image_picture"))
+            of_recipe = (v_recipe, v_image, features.get("negative_of_recipe_picture"))
         both = (
             ranking_losses(image, recipe, of_image, same, config),
             ranking_losses(recipe, image, of_recipe, same, config),
@@ -402,10 +419,10 @@ class R2GAN(RetrievalModel):
         if config.adversarial:
             sides = {name: features[f"{name}_picture"] for name in ("real", "image", "recipe")}
             seen = {name: self.discriminator_1(picture, training=training) for name, picture in sides.items()}
-            second = None
+            judged = None
             if config.second_discriminator != "none":
-                second = self.discriminator_2(features["recipe_picture"], training=training)[1]
-            named["generator"] = generator_loss(seen["image"][1], second, config.generator_objective)
+                judged = self.discriminator_2(features["recipe_picture"], training=training)[1]
+            named["generator"] = generator_loss(seen["image"][1], judged, config.generator_objective)
             real, image_born, recipe_born = ((seen[name][0], picture) for name, picture in sides.items())
             named["reconstruction"] = reconstruction_loss(real, image_born, recipe_born, config.pixel_weight)
         if config.semantic:
