@@ -6,7 +6,8 @@ from kfood import backend
 
 
 def discriminator(real_logits, fake_logits):
-    """What a GAN discriminator minimises: ``-E[log D(real)] - E[log(1 - D(fake))]`` (ACME, Eq. 4, and R2GAN, Eq. 3 and 4, sign turned).
+    """What a GAN discriminator minimises: ``-E[log D(real)] - E[log(1 - D(fake))]`` (sign turned of ACME's
+    Eq. 4, and of R2GAN's 3 and 4).
 
     Args:
         real_logits: float ``[batch, ...]``, before the sigmoid.
