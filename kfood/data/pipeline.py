@@ -18,7 +18,17 @@ from kfood import schema
 from kfood.data import drawing, images
 from kfood.data.dataset import WITHOUT_PHOTOS, LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 from kfood.data.features import PhotoFeatures
-from kfood.data.streams import Features, Nothing, Photos, in_order, recipe_texts, recipe_tokens, recipes_alone, shuffled
+from kfood.data.streams import (
+    Features,
+    Nothing,
+    Photos,
+    in_order,
+    part,
+    recipe_texts,
+    recipe_tokens,
+    recipes_alone,
+    shuffled,
+)
 from kfood.data.text import RecipeTokenizer
 
 
@@ -66,6 +76,7 @@ def recipe_batches(
     features: PhotoFeatures | None = None,
     photos: bool = True,
     without_photos: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of recipe–photo pairs.
 
@@ -109,7 +120,7 @@ def recipe_batches(
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = shuffled(files, key).take(steps * batch_size)
+            examples = part(shuffled(files, key).take(steps * batch_size), batch_size, share)
             return examples.map(lambda serialized: (serialized, key))
 
         def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -145,10 +156,10 @@ def recipe_batches(
 
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     # Every epoch of a training stream is a whole number of batches, so no batch spans two of them.
-    stream = stream.padded_batch(batch_size, drop_remainder=training)
+    stream = stream.padded_batch(batch_size // share[1], drop_remainder=training)
     stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE)
     if training and without_photos and WITHOUT_PHOTOS in dataset.splits:
-        alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed)
+        alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed, share)
         stream = tf.data.Dataset.zip(stream, alone).map(lambda pairs, others: pairs | others)
     return in_order(stream.prefetch(tf.data.AUTOTUNE))
 
@@ -164,6 +175,7 @@ def photo_batches(
     first_epoch: int = 0,
     augmentation: images.Augmentation | None = None,
     features: PhotoFeatures | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of labelled photos.
 
@@ -180,6 +192,7 @@ def photo_batches(
         first_epoch: epoch with which the training stream begins.
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
         features: as of :func:`recipe_batches`.
+        share: likewise.
 
     Returns:
         Dataset of dicts: ``id``, ``image`` or the outputs of ``features``, ``class_id``.
@@ -222,7 +235,8 @@ def photo_batches(
             )
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 1], tf.int64), index)
             chosen = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [steps * batch_size]))
-            return chosen.enumerate().map(lambda place, row: (row, key, place))
+            placed = part(chosen.enumerate(), batch_size, share)
+            return placed.map(lambda place, row: (row, key, place))
 
         def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
             # Keyed by place: in an epoch of a small class a photo comes more than once.
@@ -238,7 +252,7 @@ def photo_batches(
 
         stream = tf.data.TFRecordDataset(dataset.files(split))
     stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    stream = stream.batch(batch_size, drop_remainder=training)
+    stream = stream.batch(batch_size // share[1], drop_remainder=training)
     stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return in_order(stream)
 
@@ -253,6 +267,7 @@ def trajectory_batches(
     seed: int = 0,
     first_epoch: int = 0,
     augmentation: drawing.Movement | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of trajectories with map pictures.
 
@@ -267,6 +282,7 @@ def trajectory_batches(
         seed: what the training stream's choices are drawn from.
         first_epoch: epoch with which the training stream begins.
         augmentation: how training trajectories are moved; the default leaves them where they are.
+        share: as of :func:`recipe_batches`.
 
     Returns:
         Dataset of dicts: ``id``, ``image``, ``location``, ``trajectory``, ``class_id``.
@@ -292,8 +308,8 @@ def trajectory_batches(
 
         def epoch(index: tf.Tensor) -> tf.data.Dataset:
             key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-            examples = shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
-            return examples.batch(batch_size).map(lambda examples: (examples, index))
+            examples = part(shuffled(dataset.files(split), key).take(steps * batch_size), batch_size, share)
+            return examples.map(dataset.parse).batch(batch_size // share[1]).map(lambda examples: (examples, index))
 
         def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
             """A batch of (trajectory moved, picture, location)."""
