@@ -36,7 +36,7 @@ def trained(name, count):
     """All that two steps have moved, a batch of eight on so many devices."""
     batch = tiny_pairs(np.random.default_rng(7))
     with devices.shared(TrainingConfig(devices=count, batch_size=len(batch["image"]))):
-        model = backend_steps.made(name)
+        model = backend_steps.made(name, run_eagerly=keras.backend.backend() == "tensorflow")  # quicker than tracing
     return backend_steps.stepped(model, batch)
 
 
