@@ -15,6 +15,8 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from kfood import replicas
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -256,7 +258,7 @@ def apply(optimizer, gradients, variables):
         variables: of those that it was built on; the others are frozen.
     """
     if keras.backend.backend() != "jax" or not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer.apply(gradients, variables)
+        optimizer.apply(replicas.for_optimizer(optimizer, gradients), variables)
         return
     moving = {id(variable): gradient for variable, gradient in zip(variables, gradients, strict=True)}
     known = optimizer.inner_optimizer._trainable_variables

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kfood import schema
+from kfood import replicas, schema
 from kfood.data.dataset import PreparedDataset
 from kfood.data.features import Network, PhotoFeatures, Views, computed
 from kfood.layers import features
@@ -67,7 +67,7 @@ def frozen_network(model: RetrievalModel) -> Network:
         outputs[schema.IMAGE] = ((side, side, 3), "uint8")
 
     def run(pictures):
-        found = {schema.IMAGE_FEATURES: frozen.predict_on_batch(pictures)}
+        found = {schema.IMAGE_FEATURES: replicas.predicted(frozen, pictures)}
         if side:
             found[schema.IMAGE] = np.clip(np.rint(keras.ops.convert_to_numpy(reduced(pictures, side))), 0, 255)
         return found

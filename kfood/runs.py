@@ -18,7 +18,7 @@ def check_new(run: pathlib.Path) -> None:
 
 
 def settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
-    """What config.json is to say: on resuming, what it said, with as many epochs as are asked for now.
+    """What config.json is to say: on resuming, what it said, with as many epochs, and devices, as are asked for now.
 
     Raises:
         FileExistsError: a run where there is to be a new one.
@@ -29,18 +29,18 @@ def settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
     if not resume:
         check_new(run)
     stored, given = run_config(run), json.loads(json.dumps(description))
-    epochs = {"epochs": given["training"]["epochs"]}
-    longer = stored | {"training": stored["training"] | epochs}
+    anew = {name: given["training"][name] for name in ("epochs", "devices") if name in given["training"]}
+    longer = stored | {"training": stored["training"] | anew}
     for key in ("model", "config", "spec", "training", "data"):
         if longer[key] != given[key]:
             raise ValueError(
                 f"--resume: expected the settings of {run / 'config.json'}, received others under {key!r}: "
                 f"{_difference(longer[key], given[key])}."
             )
-    if epochs["epochs"] < stored["training"]["epochs"]:
+    if anew["epochs"] < stored["training"]["epochs"]:
         raise ValueError(
             f"--epochs: expected at least {stored['training']['epochs']}, as {run / 'config.json'} has, "
-            f"received {epochs['epochs']}."
+            f"received {anew['epochs']}."
         )
     return longer
 

@@ -11,11 +11,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # package or module → the parts of kfood that it may import (itself included)
 ALLOWED = {
-    "backend": set(),
+    "backend": {"replicas"},
     "folders": set(),
     "photo_files": set(),
     "pickles": set(),
     "recipe_texts": set(),
+    "replicas": set(),
     "saving": set(),
     "schema": set(),
     "settings": set(),
@@ -23,10 +24,10 @@ ALLOWED = {
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
     "layers": {"distances", "layers", "pickles", "schema"},
-    "models": {"backend", "distances", "layers", "losses", "miners", "models", "schema", "settings"},
+    "models": {"backend", "distances", "layers", "losses", "miners", "models", "replicas", "schema", "settings"},
     "data": {"data", "folders", "photo_files", "pickles", "schema"},
-    "evaluation": {"data", "evaluation", "folders", "layers", "models", "schema"},
-    "frozen": {"data", "layers", "models", "schema"},
+    "evaluation": {"data", "evaluation", "folders", "layers", "models", "replicas", "schema"},
+    "frozen": {"data", "layers", "models", "replicas", "schema"},
     "runs": {"folders", "models"},
     "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema", "training"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},

@@ -8,6 +8,7 @@ Examples:
     kfood train alpha_gao --data LABELLED --run PHOTOS --preset small --variant softmax
     kfood train acme --data DATA --run RUN --preset small --set image_encoder.weights=PHOTOS
     kfood train two_tower --data DATA --run RUN --batch-size 4096 --chunk 64
+    kfood train two_tower --data DATA --run RUN --batch-size 4096 --set training.devices=0
     kfood train two_tower --data DATA --run RUN --set training.views=1 --set image_encoder.backbone=efficientnet_lite2
 """
 

@@ -18,7 +18,17 @@ from kfood import schema
 from kfood.data import drawing, images
 from kfood.data.dataset import WITHOUT_PHOTOS, LabelledDataset, PreparedDataset, RecipeDataset, TrajectoryDataset
 from kfood.data.features import PhotoFeatures
-from kfood.data.streams import Features, Nothing, Photos, in_order, recipe_texts, recipe_tokens, recipes_alone, shuffled
+from kfood.data.streams import (
+    Features,
+    Nothing,
+    Photos,
+    in_order,
+    part,
+    recipe_texts,
+    recipe_tokens,
+    recipes_alone,
+    shuffled,
+)
 from kfood.data.text import RecipeTokenizer
 
 
@@ -66,6 +76,7 @@ def recipe_batches(
     features: PhotoFeatures | None = None,
     photos: bool = True,
     without_photos: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of recipe–photo pairs.
 
@@ -104,7 +115,7 @@ def recipe_batches(
         source = Nothing()
     if training:
         steps = steps_per_epoch(dataset, split, batch_size)
-        stream = _drawn_pairs(dataset, split, spec, steps * batch_size, source, seed, first_epoch)
+        stream = _drawn_pairs(dataset, split, spec, batch_size, source, seed, first_epoch, share)
     else:
 
         def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -124,20 +135,22 @@ def recipe_batches(
         }
 
     # Every epoch of a training stream is a whole number of batches, so no batch spans two of them.
-    stream = stream.padded_batch(batch_size, drop_remainder=training)
+    stream = stream.padded_batch(batch_size // share[1], drop_remainder=training)
     stream = stream.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE)
     if training and without_photos and WITHOUT_PHOTOS in dataset.splits:
-        alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed)
+        alone = recipes_alone(dataset, WITHOUT_PHOTOS, spec, tokenizer, without_photos, steps, first_epoch, seed, share)
         stream = tf.data.Dataset.zip(stream, alone).map(lambda pairs, others: pairs | others)
     return in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
-def _drawn_pairs(dataset, split, spec, count, source, seed, first_epoch):
-    """An endless stream of epochs of ``count`` shuffled recipes, each with a random one of its photos."""
+def _drawn_pairs(dataset, split, spec, batch_size, source, seed, first_epoch, share):
+    """An endless stream of epochs of shuffled recipes, whole batches of them, each with a random one of its photos."""
+    drawn = steps_per_epoch(dataset, split, batch_size) * batch_size
 
     def epoch(index: tf.Tensor) -> tf.data.Dataset:
         key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-        return shuffled(dataset.files(split), key).take(count).map(lambda serialized: (serialized, key))
+        examples = part(shuffled(dataset.files(split), key).take(drawn), batch_size, share)
+        return examples.map(lambda serialized: (serialized, key))
 
     def load(serialized: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         example = dataset.parse(serialized)
@@ -175,6 +188,7 @@ def photo_batches(
     first_epoch: int = 0,
     augmentation: images.Augmentation | None = None,
     features: PhotoFeatures | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of labelled photos.
 
@@ -191,6 +205,7 @@ def photo_batches(
         first_epoch: epoch with which the training stream begins.
         augmentation: how training pictures are varied; the default is ``images.Augmentation()``.
         features: as of :func:`recipe_batches`.
+        share: likewise.
 
     Returns:
         Dataset of dicts: ``id``, ``image`` or the outputs of ``features``, ``class_id``.
@@ -213,16 +228,16 @@ def photo_batches(
         return {name: batch[name] for name in (schema.ID, schema.CLASS_ID)} | source.batch(batch)
 
     if training:
-        stream = _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch)
+        stream = _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch, share)
     else:
         stream = _in_disk_order(dataset, split, batch_size)
         stream = stream.map(lambda serialized: item(serialized), num_parallel_calls=tf.data.AUTOTUNE)
-    stream = stream.batch(batch_size, drop_remainder=training)
+    stream = stream.batch(batch_size // share[1], drop_remainder=training)
     stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return in_order(stream)
 
 
-def _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch):
+def _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch, share):
     """An endless stream of epochs of photos, class by class, each made an ``item`` of with a key of its own."""
     steps = steps_per_epoch(dataset, split, batch_size)
     labels = dataset.labels(split)
@@ -244,7 +259,8 @@ def _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch):
         )
         key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 1], tf.int64), index)
         chosen = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [steps * batch_size]))
-        return chosen.enumerate().map(lambda place, row: (row, key, place))
+        placed = part(chosen.enumerate(), batch_size, share)
+        return placed.map(lambda place, row: (row, key, place))
 
     def load(row: tf.Tensor, key: tf.Tensor, place: tf.Tensor) -> dict[str, tf.Tensor]:
         # Keyed by place: in an epoch of a small class a photo comes more than once.
@@ -263,6 +279,7 @@ def trajectory_batches(
     seed: int = 0,
     first_epoch: int = 0,
     augmentation: drawing.Movement | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Stream batches of trajectories with map pictures.
 
@@ -277,6 +294,7 @@ def trajectory_batches(
         seed: what the training stream's choices are drawn from.
         first_epoch: epoch with which the training stream begins.
         augmentation: how training trajectories are moved; the default leaves them where they are.
+        share: as of :func:`recipe_batches`.
 
     Returns:
         Dataset of dicts: ``id``, ``image``, ``location``, ``trajectory``, ``class_id``.
@@ -297,7 +315,9 @@ def trajectory_batches(
         }
 
     if training:
-        examples = _moved_tracks(dataset, split, batch_size, augmentation or drawing.Movement(), seed, first_epoch)
+        examples = _moved_tracks(
+            dataset, split, batch_size, augmentation or drawing.Movement(), seed, first_epoch, share
+        )
         stream = examples.map(features)
     else:
 
@@ -311,14 +331,14 @@ def trajectory_batches(
     return in_order(stream.prefetch(tf.data.AUTOTUNE))
 
 
-def _moved_tracks(dataset, split, batch_size, movement, seed, first_epoch):
+def _moved_tracks(dataset, split, batch_size, movement, seed, first_epoch, share):
     """An endless stream of epochs of shuffled batches: (examples whose trajectories are moved, pictures of these)."""
     steps, style = steps_per_epoch(dataset, split, batch_size), dataset.style
 
     def epoch(index: tf.Tensor) -> tf.data.Dataset:
         key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), index)
-        examples = shuffled(dataset.files(split), key).take(steps * batch_size).map(dataset.parse)
-        return examples.batch(batch_size).map(lambda examples: (examples, index))
+        examples = part(shuffled(dataset.files(split), key).take(steps * batch_size), batch_size, share)
+        return examples.map(dataset.parse).batch(batch_size // share[1]).map(lambda examples: (examples, index))
 
     def drawn(names: Any, tracks: Any, index: Any) -> tuple[Any, Any, Any]:
         """A batch of (trajectory moved, picture, location)."""

@@ -65,6 +65,24 @@ class Features:
         return self.place(example[schema.ID], number, key)
 
 
+def part(items: tf.data.Dataset, batch_size: int, share: tuple[int, int]) -> tf.data.Dataset:
+    """Of a stream of whole batches, item by item, the rows of each that one of several processes trains on.
+
+    Args:
+        items: unbatched, ``batch_size`` of them a batch.
+        batch_size: a multiple of the number of processes.
+        share: which of them, from 0, and how many there are.
+
+    Returns:
+        Their ``batch_size / share[1]`` items of each batch, in order.
+    """
+    which, processes = share
+    if processes == 1:
+        return items
+    rows = batch_size // processes
+    return items.enumerate().filter(lambda place, *_: place % batch_size // rows == which).map(lambda _, item: item)
+
+
 def recipes_alone(
     dataset: RecipeDataset,
     split: str,
@@ -74,6 +92,7 @@ def recipes_alone(
     steps: int,
     first_epoch: int,
     seed: int,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Endless batches of recipes without photos, ``steps`` an epoch, each epoch a function of seed and its number.
 
@@ -88,9 +107,11 @@ def recipes_alone(
         steps: batches in an epoch.
         first_epoch: with which the stream begins.
         seed: what the order is drawn from.
+        share: as of :func:`part`.
 
     Returns:
-        Dataset of the spec's recipe inputs ``[count, ...]``, :data:`kfood.schema.WITHOUT_PHOTO` before their names.
+        Dataset of the spec's recipe inputs ``[count / share[1], ...]``, :data:`kfood.schema.WITHOUT_PHOTO` before their
+        names.
     """
     files = dataset.files(split)
 
@@ -99,7 +120,7 @@ def recipes_alone(
         rounds = tf.data.Dataset.range(tf.int64.max).flat_map(
             lambda number: shuffled(files, tf.random.experimental.stateless_fold_in(key, number))
         )
-        return rounds.take(steps * count)
+        return part(rounds.take(steps * count), count, share)
 
     def tokenized(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         tokens = recipe_tokens(batch, spec, tokenizer)
@@ -107,7 +128,7 @@ def recipes_alone(
 
     stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
     stream = stream.map(lambda serialized: recipe_texts(dataset.parse(serialized), spec), tf.data.AUTOTUNE)
-    return stream.padded_batch(count, drop_remainder=True).map(tokenized, tf.data.AUTOTUNE)
+    return stream.padded_batch(count // share[1], drop_remainder=True).map(tokenized, tf.data.AUTOTUNE)
 
 
 def recipe_tokens(

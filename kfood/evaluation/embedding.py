@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfood import schema
+from kfood import replicas, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _embed(
 def _encode(name: str, encoder: Any, batch: Mapping[str, Any]) -> NDArray[np.float32]:
     wanted = encoder.input  # a dict, as the encoder was built
     inputs = {feature: np.asarray(_feature(feature, batch, f"an input of encoder {name!r}")) for feature in wanted}
-    output = np.asarray(encoder.predict_on_batch(inputs), np.float32)
+    output = np.asarray(replicas.predicted(encoder, inputs), np.float32)
     rows = len(next(iter(inputs.values())))
     if output.ndim != 2 or len(output) != rows:
         raise ValueError(f"Encoder {name!r}: expected embeddings [{rows}, dim], received {list(output.shape)}.")

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kfood import backend, distances, schema
+from kfood import backend, distances, replicas, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
 from kfood.models import chunks
@@ -147,11 +147,20 @@ class RetrievalModel(keras.Model):
 
     def compute_losses(self, batch, training: bool = False) -> dict:
         """Every named loss of a batch, adversaries' included, each a scalar and unweighted."""
-        features = self.embed(batch, training)
+        features = self._embedded(batch, training)
+        batch = replicas.whole(batch)
         named: dict = {}
         for phase in [*self._adversaries, self.phases[-1]]:
             named |= self.losses_of(phase.name, features, batch, training)
         return named
+
+    def _embedded(self, rows, training):
+        """:meth:`embed` of the whole batch, of which this device may have some rows alone."""
+        if replicas.count() == 1:
+            return self.embed(rows, training)
+        with replicas.drawing_apart(random_states(self)):
+            features = self.embed_items(rows, training)
+        return self.from_items(replicas.gathered(features), replicas.whole(rows), training)
 
     def call(self, inputs, training=False):
         """Dict of features → dict encoder name → embeddings float ``[batch, embedding_size]``.
@@ -201,6 +210,7 @@ class RetrievalModel(keras.Model):
         if chunk < 0 or (chunk and not self.phases[-1].all_variables):
             valid = "at least 0" if chunk < 0 else f"0, for {self.name} is solved and not descended to"
             raise ValueError(f"chunk: expected {valid}, received {chunk}.")
+        replicas.prepare(self, chunk, kwargs.get("jit_compile", False))
         mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
@@ -302,7 +312,8 @@ class RetrievalModel(keras.Model):
 
     def play(self, data):
         """Adversaries move first on features without gradient, then the others on the same features."""
-        batch = batch_of(data)
+        rows = batch_of(data)
+        batch = replicas.whole(rows)
         main = self.phases[-1]
         joint = [phase for phase in self.phases if phase.together or phase is main]
 
@@ -314,11 +325,11 @@ class RetrievalModel(keras.Model):
             return [self._scaled(phase, named) for phase in joint], (named, features)
 
         variables = [phase.variables for phase in joint]
-        if chunks.is_larger(batch, self.chunk):
-            moved, (own, features), gradients = chunks.gradients_after(self, batch, adversaries, objectives, variables)
+        if chunks.is_larger(rows, self.chunk):
+            moved, (own, features), gradients = chunks.gradients_after(self, rows, adversaries, objectives, variables)
         else:
             moved, (own, features), gradients = backend.gradients_after(
-                lambda: self.embed(batch, training=True), adversaries, objectives, variables
+                lambda: self._embedded(rows, training=True), adversaries, objectives, variables
             )
         for phase, gradient in zip(joint, gradients, strict=True):
             backend.apply(self.optimizers[phase.name], gradient, phase.variables)
@@ -380,7 +391,7 @@ class RetrievalModel(keras.Model):
         return named
 
     def _scaled(self, phase, named):
-        return self.optimizers[phase.name].scale_loss(_weighted(named, phase))
+        return self.optimizers[phase.name].scale_loss(_weighted(named, phase) / replicas.count())
 
     def _log(self, named):
         values = {name: value for losses in named for name, value in losses.items()}

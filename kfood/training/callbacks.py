@@ -119,7 +119,7 @@ class Schedule(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Logs the encoders' learning rate."""
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -37,6 +37,7 @@ class TrainingConfig:
         jit_compile: compile the step with XLA; with Keras' JAX backend it always is.
         deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights. JAX's on a GPU
             are so with ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``.
+        devices: of this process, or of each of several, that share every batch (:mod:`kfood.training.devices`); 0: all.
         augmentation: how training photos are varied, or training trajectories moved.
     """
 
@@ -56,6 +57,7 @@ class TrainingConfig:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = False
     deterministic: bool = True
+    devices: int = 1
     augmentation: Augmentation | Movement = Augmentation()
 
     def __post_init__(self):
@@ -71,6 +73,7 @@ class TrainingConfig:
         if not self.start_ridge > 0:
             raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
         least = {"epochs": 1, "batch_size": 2, "chunk": 0, "freeze_image_epochs": -1, "views": 0, "bank": 1}
+        least |= {"devices": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"training.{name}: expected at least {value}, received {getattr(self, name)}.")

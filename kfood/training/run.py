@@ -23,6 +23,7 @@ from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
 from kfood.models.start import start_canonically
+from kfood.training import devices
 from kfood.training.callbacks import Checkpoints, Schedule, StopOnNaN, Validation
 from kfood.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from kfood.training.config import TrainingConfig
@@ -33,7 +34,8 @@ class TrainingRun:
 
     It holds the folder, as an open file is held: until :meth:`close`, or the end of a ``with`` block. Nothing else is
     written before the first stage. Seed, precision and determinism of the process become the run's
-    (:func:`~kfood.training.run.prepare_keras`).
+    (:func:`~kfood.training.run.prepare_keras`). Of several processes (:func:`kfood.training.devices.join`) each has a
+    folder of its own, and the same weights.
 
     Args:
         folder: to make.
@@ -47,7 +49,7 @@ class TrainingRun:
         verbose: as in ``keras.Model.fit``; ``"auto"`` is a bar on a terminal, a line an epoch elsewhere.
 
     Attributes:
-        folder: where.
+        folder: where; of other processes than the first :func:`kfood.training.devices.own_folder`.
         model: compiled; its weights and optimizers those of the last whole epoch.
         progress: where the run stands; moves with each epoch.
         config: :class:`TrainingConfig`, the experiment's.
@@ -74,15 +76,19 @@ class TrainingRun:
         resume: bool = False,
         verbose: int | str = "auto",
     ):
-        self.folder = pathlib.Path(folder)
+        self._process, self._processes = devices.join()
+        self.folder = devices.own_folder(pathlib.Path(folder), self._process)
         self.config: TrainingConfig = experiment.training
         self.verbose: int = (1 if sys.stdout.isatty() else 2) if verbose == "auto" else int(verbose)
+        if self._process:
+            self.verbose = 0
         self._dataset = dataset
         self._in_stage = False
         self._held = contextlib.ExitStack()
         _check(self.config, dataset)
         spec = dataset.fit(experiment.spec)
         self._description = _description(name, variant, experiment, spec, dataset)
+        shared = devices.shared(self.config)
         if not resume:
             runs.check_new(self.folder)
         last = self.folder / "checkpoints" / "last.weights.h5"
@@ -99,11 +105,14 @@ class TrainingRun:
             unless_made.callback(self.close)
             self._description = runs.settled(self.folder, self._description, resume)
             prepare_keras(self.config)
-            self.model = made(self._description, experiment.model, spec)
-            self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
+            with shared:
+                self.model = made(self._description, experiment.model, spec)
+                self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
             self.progress = load_checkpoint(self.model, last) if resume and last.is_file() else Progress()
+            if self._processes > 1:
+                devices.agree(self.progress.epoch)
             unless_made.pop_all()
 
     def stages(self) -> Iterator[dict[str, Any]]:
@@ -241,7 +250,8 @@ class TrainingRun:
         """Up to an epoch, on photos or on their features."""
         config, progress = self.config, self.progress
         alone = {"without_photos": round(config.without_photos * config.batch_size)} if config.without_photos else {}
-        batches = self._training_batches(features, first_epoch=progress.epoch, **alone)
+        share = (self._process, self._processes)
+        batches = self._training_batches(features, first_epoch=progress.epoch, share=share, **alone)
         options = {} if features is None else {"features": features}
         validation = self._batches("val", training=False, **options)
         return {
