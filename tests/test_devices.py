@@ -53,6 +53,7 @@ def ended(process):
     return output
 
 
+@pytest.mark.slow
 def test_eight_jax_devices_step_as_one():
     """A symmetric softmax over the batch: a row on each device, negatives on all."""
     pytest.importorskip("jax")
