@@ -49,9 +49,19 @@ def gathered(features: Any) -> Any:
         value = tf.convert_to_tensor(value)
         if value.dtype == tf.bool:
             return tf.cast(context.all_gather(tf.cast(value, tf.int32), axis=0), tf.bool)
-        return context.all_gather(value, axis=0)  # one by one: the gradient of a list's fails in TensorFlow 2.21
+        return _densely(context.all_gather(value, axis=0))  # one by one: a list's gradient fails in TensorFlow 2.21
 
     return keras.tree.map_structure(of_all, features)
+
+
+def _densely(value):
+    """The same; its gradient, of rows that were looked up, as one tensor, which can be reduced."""
+
+    @tf.custom_gradient
+    def same(value):
+        return tf.identity(value), tf.convert_to_tensor
+
+    return same(value) if value.dtype.is_floating else value
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ Devices are virtual ones of the CPU, in processes of their own: a backend's are 
 import csv
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -62,8 +63,8 @@ def test_eight_jax_devices_step_as_one():
 
 @pytest.mark.slow
 def test_tensorflow_replicas_step_as_one():
-    """An adversary and draws; triplets, discriminators and a generator; a penalty and clipped gradients."""
-    names = ("trajcross", "r2gan", "mcen")
+    """An adversary and draws; triplets, discriminators and a generator; clipped gradients; features looked up."""
+    names = ("trajcross", "r2gan", "mcen", "ht")
     output = ended(started(["device_steps.py", 2, *names], KERAS_BACKEND="tensorflow"))
     assert all(f"{name} equal" in output for name in names)
 
@@ -125,6 +126,38 @@ def test_two_processes_train_as_one(kitchen, tmp_path):
     assert shared.keys() == alone.keys()
     for name in ("loss", "contrastive", "val_image_to_recipe_median_rank"):
         assert shared[name] == pytest.approx(alone[name], rel=1e-3), name
+
+
+ONE_AFTER_ANOTHER = """
+import sys
+from kfood.tools.main import main
+for arguments in " ".join(sys.argv[1:]).split(" then "):
+    assert main(arguments.split()) == 0, arguments
+"""
+
+
+@pytest.mark.slow
+def test_jax_goes_on_from_a_checkpoint_on_a_frozen_backbones_features(kitchen, tmp_path):
+    """Two epochs on computed features, on two devices, whether or not the training was ended after the first."""
+    pytest.importorskip("jax")
+    data = shutil.copytree(kitchen, tmp_path / "data")  # the features are kept in it
+
+    def command(folder, epochs):
+        frozen = "--set=training.devices=2 --set=training.freeze_image_epochs=-1 --set=training.views=2"
+        frozen += " --set=recipe_encoder.dropout=0.2"  # numbers are drawn from where the checkpoint stood
+        return (
+            f"train two_tower --preset small {' '.join(SETTINGS)} {frozen} --epochs={epochs} --data {data} "
+            f"--run {tmp_path / folder}"
+        )
+
+    commands = [command("whole", 2), command("ended", 1), f"{command('ended', 2)} --resume"]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    ended(started(["-c", ONE_AFTER_ANOTHER, " then ".join(commands)], **JAX, **flags))
+    assert len(list((data / "features").iterdir())) == 1
+    whole, resumed = (weights(tmp_path / name) for name in ("whole", "ended"))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
 def weights(run):
