@@ -104,6 +104,23 @@ def test_beam_in_two_processes_makes_the_same_bytes(embed):
     assert files(beam) == files(made)
 
 
+def test_a_worker_that_sees_another_bundle_is_refused(embed, monkeypatch, capsys):
+    usual, opened = tool._opened, []
+
+    def other(args):
+        source = usual(args)
+        opened.append(source)
+        if len(opened) == 2:  # the command's own is the first
+            source.bundle.sha256 = "00" * 32
+        return source
+
+    monkeypatch.setattr(tool, "_opened", other)
+    status, out = embed("out")
+    assert status == 2
+    assert "expected the bundle and the dataset that the command was started with" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_wrong_arguments_are_refused(embed, monkeypatch, capsys):
     with pytest.raises(ValueError, match="--part-size: expected a multiple of 32, received 33"):
         tool.Embed(pathlib.Path("bundle"), pathlib.Path("data"), pathlib.Path("out"), part_size=33)

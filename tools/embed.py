@@ -15,13 +15,14 @@ Examples:
 import dataclasses
 import functools
 import pathlib
+import platform
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from kfood.tools import bulk
-from kfood.tools.dataset_items import WHAT, Split, open_source
+from kfood.tools.dataset_items import WHAT, Source, Split, open_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,18 @@ class Embed:
 
 
 class _PartMaker:
-    """Makes parts of one command's embeddings."""
+    """Makes parts of one command's embeddings, here or where another process of the command runs."""
 
-    def __init__(self, args: Embed, work: pathlib.Path, ranges: dict[int, tuple[int, int]]):
-        self._work, self._ranges = work, ranges
-        self._source = open_source(args.bundle, args.data, args.split, threads=args.threads, precision=args.precision)
+    def __init__(self, args: Embed, work: pathlib.Path, plan: dict[str, Any]):
+        from kfood.search import parts
+
+        self._work, self._ranges = work, {number: (start, end) for number, start, end in parts.ranges(plan)}
+        self._source = _opened(args)
+        if _plan(self._source, args) != plan:
+            raise ValueError(
+                f"{args.bundle}, {args.data}: expected the bundle and the dataset that the command was started with, "
+                f"received others on {platform.node()}."
+            )
 
     def __call__(self, number: int, advance: Callable[[int], object] = lambda count: None) -> None:
         from kfood.search import building, parts
@@ -74,6 +82,23 @@ class _PartMaker:
             bundle.embedding_size,
             lambda writer: building.write_items(writer, bundle, items, advance),
         )
+
+
+def _opened(args: Embed) -> Source:
+    return open_source(args.bundle, args.data, args.split, threads=args.threads, precision=args.precision)
+
+
+def _plan(source: Source, args: Embed) -> dict[str, Any]:
+    from kfood.search import parts
+
+    return parts.plan(
+        source.bundle,
+        dataset=source.origin,
+        splits=source.splits,
+        precision=args.precision,
+        items=len(source),
+        part_size=args.part_size,
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -91,28 +116,20 @@ def run(args: Embed) -> None:
     beam = bulk.beam(args.runner, args.beam_options)
     # Workers may have other working folders.
     args = dataclasses.replace(args, **{name: getattr(args, name).resolve() for name in ("bundle", "data", "out")})
-    source = open_source(args.bundle, args.data, args.split, threads=args.threads, precision=args.precision)
-    plan = parts.plan(
-        source.bundle,
-        dataset=source.origin,
-        splits=source.splits,
-        precision=args.precision,
-        items=len(source),
-        part_size=args.part_size,
-    )
+    source = _opened(args)
+    plan = _plan(source, args)
     with parts.unfinished(args.out, plan, overwrite=args.overwrite) as work:
-        ranges = {number: (start, end) for number, start, end in parts.ranges(plan)}
-        missing = [number for number in ranges if not parts.is_made(work, number)]
+        ranges = parts.ranges(plan)
+        missing = {number: end - start for number, start, end in ranges if not parts.is_made(work, number)}
         if len(missing) < len(ranges):
             print(f"{args.out}: {len(ranges) - len(missing):,} of {len(ranges):,} parts are there.")
-        make = functools.partial(_PartMaker, args, work, ranges)
-        if beam:
-            beam.run(missing, make)
+        if missing and beam:
+            beam.run(missing, functools.partial(_PartMaker, args, work, plan))
         elif missing:
-            do = make()
-            with progress(sum(ranges[number][1] - ranges[number][0] for number in missing)) as advance:
+            make = _PartMaker(args, work, plan)
+            with progress(sum(missing.values())) as advance:
                 for number in missing:
-                    do(number, advance)
+                    make(number, advance)
         embeddings = parts.finish(work, args.out, plan, overwrite=args.overwrite)
     description = embeddings.description
     print(f"{args.out}: {len(embeddings):,} {WHAT[source.kind]}, in {len(ranges):,} parts.")
