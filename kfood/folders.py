@@ -61,7 +61,7 @@ def whole_folder(out: pathlib.Path, *, kind: str, marker: str, overwrite: bool) 
     check_output(out, kind=kind, marker=marker, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(out)
-    with _held_folder(out) as temporary:
+    with temporary_folder(out) as temporary:
         new, old = temporary / "new", temporary / "old"
         new.mkdir()
         yield new
@@ -133,8 +133,12 @@ def write_whole(contents: Mapping[pathlib.Path, str | bytes | memoryview]) -> No
 
 
 @contextlib.contextmanager
-def _held_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary folder beside ``out``, with a lock in it that lasts as long as this process does, however it ends."""
+def temporary_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary folder beside ``out``, gone at the end of the block.
+
+    The lock in it lasts as long as this process does, however that ends; what is left then the next
+    :func:`whole_folder` for the same ``out`` clears away.
+    """
     with (
         tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as temporary,
         open(pathlib.Path(temporary, "lock"), "wb") if fcntl else contextlib.nullcontext() as lock,

@@ -29,13 +29,13 @@ def change(path):
     search.delete_items(path, [id for id in ("a0", "a1", "a2", "a3", "a4", "b1") if id in there])
 
 
-def killed_at(line):
-    """Makes this process die before a line of the package that changes indexes: the first is 1."""
+def killed_at(line, files=(*PARTS, search.building.__file__)):
+    """Makes this process die before a line of some files, those that change indexes: the first is 1."""
     seen = 0
 
     def trace(frame, event, argument):
         nonlocal seen
-        if not frame.f_code.co_filename.startswith((*PARTS, search.building.__file__)):
+        if not frame.f_code.co_filename.startswith(files):
             return None
         if event == "line":
             seen += 1
@@ -73,4 +73,5 @@ def main(engine, folder, step):
         line += step
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -479,9 +479,12 @@ def dataset(tmp_path_factory):
 
 
 def test_items_of_a_dataset(dataset):
-    from kfood.tools import index as tool
+    from kfood.tools.dataset_items import Source
 
-    items = list(tool.items(dataset, ["val", "test"], NameBundle()))
+    def items_of(splits, bundle):
+        return Source(bundle, "recipes", dataset, splits).items()
+
+    items = list(items_of(["val", "test"], NameBundle()))
     assert [item.id for item in items] == ["val", "test"]
     item = items[1]
     assert (item.title, item.ingredients, item.instructions) == ("Soup of test", ["2 fresh leeks"], ["Boil ½."])
@@ -490,14 +493,14 @@ def test_items_of_a_dataset(dataset):
     assert item.photo.shape == (10, 12, 3)
     bundle = NameBundle()
     bundle.spec = {"ingredient_unit": "word", "instruction_vectors": 0}
-    assert next(tool.items(dataset, ["test"], bundle)).recipe == {
+    assert next(items_of(["test"], bundle)).recipe == {
         "title": "Soup of test",
         "ingredients": ["2 fresh leeks"],
         "instructions": ["Boil ½."],
     }
     bundle.spec["instruction_vectors"] = 9
     with pytest.raises(ValueError, match="expected precomputed sentence vectors of width 9"):
-        next(tool.items(dataset, ["test"], bundle))
+        next(items_of(["test"], bundle))
 
 
 def test_index_command(dataset, tmp_path, monkeypatch, capsys):

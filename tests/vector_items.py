@@ -6,6 +6,8 @@ import pathlib
 import numpy as np
 
 from kfood import search
+from kfood.search import parts
+from kfood.search.building import write_items
 
 DIM = 24
 SOURCE = {"dataset": {"name": "vectors", "fingerprint": "cd"}, "splits": ["test"]}
@@ -37,7 +39,7 @@ def item(id, photo, recipe, ingredients=("salt",)):
         title=f"soup {id}",
         ingredients=list(ingredients),
         instructions=["Boil."],
-        recipe={"vector": recipe.astype(np.float32)},
+        recipe={"title": f"soup {id}", "vector": recipe.astype(np.float32)},
         photo=pixels,
     )
 
@@ -56,6 +58,36 @@ def pairs(random, ids):
         photo *= random.uniform(1, 3) / np.linalg.norm(photo)
         found[id] = (photo.astype(np.float32), (photo + 0.3 * random.normal(size=DIM)).astype(np.float32))
     return found
+
+
+PART_SIZE = 32
+
+
+def embed(out, count=70, encoder=None, overwrite=False):
+    """Embeds items part by part, of which one has no word, and two the same id.
+
+    Returns:
+        The numbers of the parts that were not there yet.
+    """
+    encoder = encoder or Wordless()
+    vectors = list(pairs(np.random.default_rng(6), map(str, range(count))).values())
+    found = [item("40" if number == 3 else str(number), *pair) for number, pair in enumerate(vectors)]
+    plan = parts.plan(encoder, **SOURCE, precision="float32", items=count, part_size=PART_SIZE)
+    with parts.unfinished(out, plan, overwrite=overwrite) as work:
+        missing = [number for number, _, _ in parts.ranges(plan) if not parts.is_made(work, number)]
+        for number, start, end in parts.ranges(plan):
+            items_of_part = found[start:end]
+            parts.make(work, number, DIM, lambda writer, own=items_of_part: write_items(writer, encoder, own))
+        parts.finish(work, out, plan, overwrite=overwrite)
+    return missing
+
+
+class Wordless(Encoder):
+    """Knows no word of item 5."""
+
+    def read_recipes(self, recipes):
+        embeddings, read, known = super().read_recipes(recipes)
+        return embeddings, read, np.where([recipe["title"] == "soup 5" for recipe in recipes], 0, known)
 
 
 def content(path):

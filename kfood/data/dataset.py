@@ -62,6 +62,7 @@ MOST_PHOTOS = 5
 Kind = Literal["recipes", "labelled", "trajectories"]
 """Recipes with photos, photos with classes, or trajectories with map pictures."""
 
+Place = tuple[str, int, int]  # of a serialized example: file, offset and length in bytes
 _VOCABULARIES = ("words", "ingredients", "classes")
 _MEANING = {"recipes": "recipes with photos", "labelled": "labelled photos", "trajectories": "trajectories"}
 
@@ -196,13 +197,13 @@ class PreparedDataset:
 
     def serialized(self, split: str, index: int) -> bytes:
         """Example ``index`` (disk order) of a split as it lies on disk, read alone."""
-        file, offset, length = self._places(split)[index]
+        file, offset, length = self.places(split)[index]
         with open(file, "rb") as records:
             records.seek(offset)
             return records.read(length)
 
-    def _places(self, split: str) -> list[tuple[str, int, int]]:
-        """(file, offset, length in bytes) of each serialized example of a split, in disk order; found once."""
+    def places(self, split: str) -> list[Place]:
+        """Where each serialized example of a split lies, in disk order; found once."""
         if split not in self._known_places:
             places = []
             for file in self.files(split):
@@ -216,7 +217,7 @@ class PreparedDataset:
         return self._known_places[split]
 
     @functools.cached_property
-    def _known_places(self) -> dict[str, list[tuple[str, int, int]]]:
+    def _known_places(self) -> dict[str, list[Place]]:
         return {}
 
     def _examples(self, split: str, wanted: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -193,7 +193,7 @@ def photo_fingerprint(dataset: PreparedDataset) -> str:
     """sha256 (hex) of the lengths and checksums of the examples of :data:`SPLITS`, as their files hold them."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for file, offset, length in dataset._places(split):
+        for file, offset, length in dataset.places(split):
             with open(file, "rb") as records:
                 records.seek(offset + length)
                 digest.update(f"{split}\0{length}\0".encode() + records.read(4))

@@ -25,7 +25,7 @@ import dataclasses
 import io
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import ijson
@@ -45,9 +45,13 @@ class PhotoError(Exception):
     """A photo cannot be used; the message is the reason under which it is counted."""
 
 
+Loaded = tuple[list[bytes], list[tuple[str, str]]]
+"""A recipe's photos, as JPEG, and (name, reason) of those that failed before them."""
+
+
 @dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A recipe whose texts are in order, its photos not looked at yet."""
+class Entry:
+    """A recipe whose texts are in order, its photos, named, not looked at yet."""
 
     id: str
     split: str
@@ -67,6 +71,8 @@ class Recipe1M:
         vectors: precomputed sentence vectors; recipes without any are dropped.
         keep_without_photos: recipes of the train partition without a photo are records of the split
             :data:`~kfood.data.dataset.WITHOUT_PHOTOS`, and are not dropped.
+        load: what loads photos: from what gives the recipes of a split, and the folders where photos may be, to each
+            recipe with what :func:`load_named_photos` returns; by default threads of this process.
 
     Attributes:
         classes: class names, index = class id, 0 = "background".
@@ -89,6 +95,8 @@ class Recipe1M:
         short_side: int = 256,
         vectors: SentenceVectors | None = None,
         keep_without_photos: bool = False,
+        load: Callable[[Callable[[], Iterator[Entry]], list[pathlib.Path]], Iterator[tuple[Entry, Loaded]]]
+        | None = None,
     ):
         self.source = pathlib.Path(source)
         if not self.source.is_dir():
@@ -102,6 +110,7 @@ class Recipe1M:
         self._splits = (*SPLITS, WITHOUT_PHOTOS) if keep_without_photos else SPLITS
         self.candidates = dict.fromkeys(self._splits, 0)
         self._vectors = vectors
+        self._load = load
         self._malformed: dict[str, set[str]] = {"photos": set(), "names": set()}  # recipes with such entries
         self._layer1 = self._file("layer1.json")
         self._layer2 = self._file("layer2+.json", "layer2.json")
@@ -141,10 +150,13 @@ class Recipe1M:
         """
         roots = self._photo_roots(split)
         wanted = 1 + self._splits.index(split)
-        entries = (
-            self._entry(raw) for raw, fate in zip(_stream(self._layer1), self._fates, strict=True) if fate == wanted
-        )
-        for entry, (photos, failures) in map_in_order(lambda entry: self._load_photos(entry, roots), entries):
+
+        def entries() -> Iterator[Entry]:
+            known = zip(_stream(self._layer1), self._fates, strict=True)
+            return (self._entry(raw) for raw, fate in known if fate == wanted)
+
+        load = self._load if self._load and split != WITHOUT_PHOTOS else self._load_in_threads
+        for entry, (photos, failures) in load(entries, roots):
             advance()
             for name, reason in failures:
                 self.photos_dropped.add(reason, f"{entry.id}/{name}")
@@ -238,7 +250,7 @@ class Recipe1M:
                 self._malformed["names"].add(recipe)
         return found
 
-    def _check(self, raw: dict[str, Any], seen: set[str]) -> _Entry | None:
+    def _check(self, raw: dict[str, Any], seen: set[str]) -> Entry | None:
         """The entry if its recipe can be used, or None once the reason is counted; its id joins ``seen``."""
         recipe = raw.get("id")
         reason = None
@@ -285,10 +297,10 @@ class Recipe1M:
         kept = WITHOUT_PHOTOS in self._splits and raw["partition"] == "train"
         return kept and not self._photos.get(raw["id"])
 
-    def _entry(self, raw: dict[str, Any]) -> _Entry:
+    def _entry(self, raw: dict[str, Any]) -> Entry:
         recipe = raw["id"]
         alone = self._is_without_photos(raw)
-        return _Entry(
+        return Entry(
             id=recipe,
             split=WITHOUT_PHOTOS if alone else raw["partition"],
             title=_clean(raw.get("title")),
@@ -303,13 +315,22 @@ class Recipe1M:
         tried = [self.source / "images" / split, self.source / "images", self.source / split, self.source]
         return [folder for folder in tried if folder.is_dir()]
 
-    def _load_photos(self, entry: _Entry, roots: list[pathlib.Path]) -> tuple[list[bytes], list[tuple[str, str]]]:
-        return load_photos(((name, _find_photo(name, roots)) for name in entry.photos), self.short_side)
+    def _load_in_threads(self, entries, roots):
+        return map_in_order(lambda entry: load_named_photos(entry.photos, roots, self.short_side), entries())
 
 
-def load_photos(
-    named: Iterable[tuple[str, "pathlib.Path | bytes | PhotoError"]], short_side: int
-) -> tuple[list[bytes], list[tuple[str, str]]]:
+def load_named_photos(names: Iterable[str], roots: Sequence[pathlib.Path], short_side: int) -> Loaded:
+    """The first readable photos of a recipe, as many as are stored.
+
+    Args:
+        names: of its photos.
+        roots: folders that may hold them.
+        short_side: see :func:`load_photo`.
+    """
+    return load_photos(((name, _find_photo(name, roots)) for name in names), short_side)
+
+
+def load_photos(named: Iterable[tuple[str, "pathlib.Path | bytes | PhotoError"]], short_side: int) -> Loaded:
     """The first readable photos of a recipe, as many as are stored.
 
     Args:

@@ -18,19 +18,22 @@ Searching needs neither the dataset nor TensorFlow: embeddings are mapped, not l
 search is exact by default. For galleries of millions an engine picks candidates, and those are compared exactly:
 docs/indexes.md says which to take.
 
-:func:`build_index` makes an index, :func:`add_items` and :func:`delete_items` change it, :class:`Index` searches.
+:func:`build_index` makes an index, :func:`add_items` and :func:`delete_items` change it, :class:`Index` searches. What
+was embedded by `kfood embed`, perhaps on many machines, is opened as :class:`Embeddings` and given in place of items.
 """
 
 from kfood.search.building import build_index
 from kfood.search.exact import nearest
 from kfood.search.index import Index, Result
 from kfood.search.items import Encoder, Item, Side
+from kfood.search.parts import Embeddings
 from kfood.search.pictures import Explanation, Generator, draw_results, explain
 from kfood.search.queries import plain_recipe, recipe_as_query, text_as_recipe
 from kfood.search.updating import Change, add_items, delete_items
 
 __all__ = [
     "Change",
+    "Embeddings",
     "Encoder",
     "Explanation",
     "Generator",

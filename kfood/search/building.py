@@ -13,6 +13,7 @@ from kfood import folders
 from kfood.search import engines, states
 from kfood.search.exact import nearest
 from kfood.search.items import Encoder, Item
+from kfood.search.parts import Embeddings
 from kfood.search.rows import Rows, Writer
 
 THUMBNAIL = 160
@@ -28,7 +29,7 @@ _RECALL_TOP = 10
 def build_index(
     out: str | pathlib.Path,
     encoder: Encoder,
-    items: Iterable[Item],
+    items: Iterable[Item] | Embeddings,
     *,
     dataset: Mapping[str, Any],
     splits: Iterable[str],
@@ -43,8 +44,8 @@ def build_index(
     Args:
         out: the folder to make.
         encoder: the bundle whose encoders embed them.
-        items: what to index. An item whose recipe has no word that the model knows is left out, and counted; of two
-            with the same id the later counts.
+        items: what to index, or what was embedded before. An item whose recipe has no word that the model knows is
+            left out, and counted; of two with the same id the later counts.
         dataset: ``name`` and ``fingerprint`` of where the items come from.
         splits: which of its splits.
         precision: of the encoders that embed them, as it was asked of the bundle; queries are to be embedded likewise.
@@ -59,9 +60,12 @@ def build_index(
     Raises:
         FileExistsError: ``out`` exists.
         ModuleNotFoundError: the engine needs a package that is missing.
-        ValueError: nothing to index, an embedding with NaN or infinity in it, or an unknown engine.
+        ValueError: nothing to index, an embedding with NaN or infinity in it, embeddings of another bundle or
+            precision, or an unknown engine.
     """
     out = pathlib.Path(out)
+    if isinstance(items, Embeddings):
+        items.check(encoder, precision)
     engines.engine(engine).check(address)  # or a package is missed after all the embedding
     before = states.read(out) if overwrite and _is_of_this_format(out) else None
     with folders.whole_folder(out, kind="indexes", marker=states.NAME, overwrite=overwrite) as part:
@@ -158,13 +162,18 @@ def _recall(engine, place, gallery, other):
 
 
 def write_items(
-    writer: Writer, encoder: Encoder, items: Iterable[Item], advance: Callable[[int], None]
+    writer: Writer,
+    encoder: Encoder,
+    items: Iterable[Item] | Embeddings,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[str], list[str]]:
-    """Embed items, and write embeddings, texts and thumbnails.
+    """Embed items, unless they are, and write embeddings, texts and thumbnails.
 
     Returns:
         The ids of the rows written, and those left out because the model knows no word of theirs.
     """
+    if isinstance(items, Embeddings):
+        return items.copy(writer, advance)
     ids: list[str] = []
     without_words: list[str] = []
     for batch in _batches(items):

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from kfood.search import codes
 from kfood.search.items import SIDES, Side
 
 ITEMS, THUMBNAILS, OFFSETS = "items.jsonl", "thumbnails.bin", "offsets.i64"
+
+_COPIED = 4096
+"""Rows copied at once."""
 
 
 def names(sides: Sequence[Side]) -> tuple[str, ...]:
@@ -42,6 +45,10 @@ class Rows:
             for name, size in zip((ITEMS, THUMBNAILS), sizes, strict=True)
         ]
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._offsets) - 1
+
     def line(self, row: int) -> bytes:
         """The item as JSON, its id first, with the end of the line."""
         return self._read(0, row)
@@ -53,6 +60,20 @@ class Rows:
     def id(self, row: int) -> str:
         """Of the item, without reading the rest of it."""
         return json.JSONDecoder().raw_decode(self.line(row).decode(), len('{"id": '))[0]
+
+    def copy(self, kept: np.ndarray, writer: "Writer", advance: Callable[[int], None] = lambda count: None) -> None:
+        """Writes some rows behind those of another folder.
+
+        Args:
+            kept: int [n], which.
+            writer: of that folder.
+            advance: called with the number of rows done since the last call.
+        """
+        for start in range(0, len(kept), _COPIED):
+            part = kept[start : start + _COPIED]
+            lines = [(self.line(row), self.thumbnail(row), self.id(row)) for row in part]
+            writer.add_lines(lines, {side: values[part] for side, values in self.embeddings.items()})
+            advance(len(part))
 
     def _read(self, file, row):
         start, end = self._offsets[row : row + 2, file]

@@ -17,13 +17,11 @@ from kfood import folders
 from kfood.search import building, engines, states
 from kfood.search.index import Index
 from kfood.search.items import Encoder, Item
+from kfood.search.parts import Embeddings
 from kfood.search.rows import Rows, Writer
 
 WORTH = 1024
 """Fewer deleted rows are not worth writing the others anew."""
-
-_COPIED = 4096
-"""Rows copied at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Change:
 def add_items(
     path: str | pathlib.Path,
     encoder: Encoder,
-    items: Iterable[Item],
+    items: Iterable[Item] | Embeddings,
     *,
     dataset: Mapping[str, Any],
     splits: Iterable[str],
@@ -74,6 +72,8 @@ def add_items(
     """
     path = pathlib.Path(path)
     states.read(path)
+    if isinstance(items, Embeddings):
+        items.check(encoder, precision)
     with folders.held(path):
         index = Index.open(path)
         index.check_bundle(encoder)
@@ -179,10 +179,7 @@ def _rewritten(path, description):
     alive[np.fromfile(path / states.deleted_name(description), np.int64)] = False
     kept = np.flatnonzero(alive)
     with Writer(states.folder(path, new), sides, 0, dim) as writer:
-        for start in range(0, len(kept), _COPIED):
-            part = kept[start : start + _COPIED]
-            lines = [(rows.line(row), rows.thumbnail(row), rows.id(row)) for row in part]
-            writer.add_lines(lines, {side: rows.embeddings[side][part] for side in sides})
+        rows.copy(kept, writer)
     if new["rows"]:
         building.extend(path, new)
     return new

@@ -5,6 +5,7 @@ Examples:
     kfood prepare pairs --recipes cookbook.paprikarecipes --out data/own --classes-of-titles 10
     kfood prepare pairs --recipes dump.jsonl --photos photos/ --out data/own --title dish --ingredients items
     kfood prepare recipe1m --source Recipe1M/ --out data/recipe1m
+    kfood prepare recipe1m --source Recipe1M/ --out data/recipe1m --runner FlinkRunner -- --flink_master HOST:8081
     kfood prepare labelled --source food-101.tar.gz --out data/food-101
     kfood prepare labelled --source photos/ --out data/photos --train-classes 20
     kfood prepare labelled --tfds cub-200-2011 --out data/cub
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from kfood.tools import bulk
 from kfood.tools.prepare.kitchen import Kitchen
 from kfood.tools.prepare.labelled import Labelled
 from kfood.tools.prepare.pairs import Pairs
@@ -43,11 +45,17 @@ class Prepare:
 
 def main(arguments: list[str]) -> None:
     """Parses and prepares."""
-    run(
-        tyro.cli(
-            Prepare, args=arguments, prog="kfood prepare", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+    own, beam_options = bulk.divided(arguments)
+    what = tyro.cli(
+        Prepare, args=own, prog="kfood prepare", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+    ).what
+    if isinstance(what, Recipe1M):
+        what = dataclasses.replace(what, beam_options=beam_options)
+    elif beam_options:
+        raise ValueError(
+            f"expected Apache Beam's options, which follow --, with recipe1m alone: {' '.join(beam_options)}."
         )
-    )
+    run(what)
 
 
 def run(args: Prepare | Pairs | Recipe1M | Labelled | Ucy | Kitchen) -> "PreparedDataset":

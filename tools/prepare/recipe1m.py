@@ -2,8 +2,11 @@
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
+
+from kfood.tools import bulk
 from kfood.tools.prepare import common, written_pairs
 
 if TYPE_CHECKING:
@@ -38,8 +41,13 @@ class Recipe1M:
     """Leave out of the larger split what also stands in another: the same photo, or the same title and ingredients."""
     keep_without_photos: bool = False
     """Keep training recipes that have no photo: models that learn from texts alone can take a share of them."""
+    runner: str = ""
+    """Runner of Apache Beam that is to load the photos (extra `beam`): FnApiRunner on this machine, FlinkRunner,
+    SparkRunner, DataflowRunner, …; its options follow a bare --. By default threads of this process load them."""
     overwrite: bool = False
     """Replace OUT if it is a prepared dataset."""
+    beam_options: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Beam's options: what follows --."""
 
     def __post_init__(self):
         common.at_least_one(
@@ -48,8 +56,9 @@ class Recipe1M:
 
     def prepare(self) -> "RecipeDataset":
         """Reads, checks, writes, and says what was left out; see :func:`kfood.tools.prepare.run`."""
-        from kfood.data import builder, recipe1m, vectors
+        from kfood.data import builder, photo_parts, recipe1m, vectors
 
+        beam = bulk.beam(self.runner, self.beam_options)
         builder.check_output(self.out, overwrite=self.overwrite)
         sentence_vectors = None if self.sentence_vectors is None else vectors.SentenceVectors(self.sentence_vectors)
         source = recipe1m.Recipe1M(
@@ -57,5 +66,6 @@ class Recipe1M:
             short_side=self.short_side,
             vectors=sentence_vectors,
             keep_without_photos=self.keep_without_photos,
+            load=photo_parts.PhotoParts(self.out, self.short_side, beam.run) if beam else None,
         )
         return written_pairs.write(self, source, "recipe1m", 0 if sentence_vectors is None else sentence_vectors.width)
