@@ -1,6 +1,7 @@
 """MCEN (Fu et al. 2020), :mod:`kfood.models.mcen`.
 
-Expected of ``published`` on Recipe1M, test split, 10 subsets of 1,000 (its Table 1; not reproduced here, see README):
+Expected of ``published`` on Recipe1M, test split, 10 subsets of 1,000 (its Table 1; not reproduced here:
+docs/results/mcen.md):
 image → recipe MedR 2.0, R@1/5/10 48.2/75.8/83.6; recipe → image 1.9, 48.4/76.1/83.7::
 
     kfood prepare recipe1m --source RECIPE1M --out DATA

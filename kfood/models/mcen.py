@@ -1,23 +1,28 @@
 r"""MCEN: Bridging Cross-Modal Gap between Cooking Recipes and Dish Images with Latent Variable Model.
 
-Han Fu, Rui Wu, Chenghao Liu, Jianling Sun. CVPR 2020. Eq. 1 to 3 are :mod:`kfood.layers.attention_towers`.
+Han Fu, Rui Wu, Chenghao Liu, Jianling Sun. CVPR 2020. The towers are :mod:`kfood.layers.attention_towers`.
 
 ====================  ====================================================  ===========================================
 paper                 here                                                  shape, range
 ====================  ====================================================  ===========================================
 v, r                  ``batch["image"]``, recipe features                   :mod:`kfood.schema`
 H^v                   ``contexts`` of the image tower                       [batch, 49, 2048]
-H^c; H^ins; H^ing     ``contexts`` of the recipe tower                      [batch, 25, 300] twice, [batch, 20, 300]
+H^c; H^ins; H^ing     within the recipe tower                               [batch, 25, 300] twice, [batch, 20, 300]
+states of sentences   ``contexts`` of the recipe tower                      the same
+α_i^v                 ``weights`` of the image tower                        [batch, 49]
 s^v                   ``summary`` of the image tower                        [batch, 2048]
 s^r = [s^c; s^ins;    ``summary`` of the recipe tower                       [batch, 900]
 s^ing]
 s^v*, s^r*            ``poolings``: the other modality asks                 [batch, 2048], [batch, 900]
 μ_v, σ_v; μ_r, σ_r    ``image_prior_mean``, ``image_prior_deviation`` …     [batch, 1024]; σ > 0
 μ*, σ*                ``image_posterior_mean`` …, ``recipe_posterior_…``    [batch, 1024]; σ > 0
+p, q                  ``priors``, ``posteriors``
+d                     ``embedding_size``                                    1024
 z^v, z^r              drawn from the posterior, or the prior's mean         [batch, 1024]
 e^v, e^r              ``image``, ``recipe`` (the embeddings)                [batch, 1024], tanh; exported L2-normalised
 f_v, f_r; g_v, g_r    ``heads``: one layer with a latent, two without       tanh
-f_r^v, f_v^v          ``reconstructors``: two layers                        e^v → s^r, e^r → s^v
+f_r^v, f_v^v          ``reconstructors``: two layers                        e^v → s^r', e^r → s^v'
+P(·)                  1 - :func:`reconstruction.uncorrelated`               Pearson's correlation
 s(·)                  cosine similarity                                     :func:`kfood.distances.cosine` is 1 - s
 m                     ``margin``                                            0.3
 α, β, γ (Eq. 20)      ``kl_weight``, ``consistency_weight``,                0.0001 → 0.1, 0.002, 0.008
@@ -27,10 +32,13 @@ m                     ``margin``                                            0.3
 =============================================  ================================================  ====================
 equation                                       function                                          in metrics.csv
 =============================================  ================================================  ====================
+(1), (2) attention                             :class:`kfood.layers.attention.AttentionPooling`
+(3) joint decoding                             :class:`kfood.layers.attention.JoinedPooling`
 (5)-(7), (10)-(12) priors and posteriors       :func:`gaussian`
 s^v*, s^r*                                     :func:`cross_modal_pooling`
 (8), (21), (22) e                              :func:`head`
-(9) sampling z by reparameterisation           :meth:`MCEN.embed`
+(10) z by reparameterisation (section 3.6)     :meth:`MCEN.embed`
+(9) the bound, of one draw                     (13) and (15)
 (13), L_ret of (14)                            :func:`retrieval_loss`                            retrieval
 (15) L_KL, one term a modality                 :func:`kfood.losses.alignment.gaussian_kl`        kl_image, kl_recipe
 (16) L_cos                                     the same of the two priors                        consistency
@@ -38,7 +46,7 @@ s^v*, s^r*                                     :func:`cross_modal_pooling`
 (20) L                                         the weights in :attr:`MCEN.phases`                loss
 =============================================  ================================================  ====================
 
-All but ``loss`` are logged without their weights.
+All but ``loss`` are logged without their weights; α is no column.
 
 Where the paper is open, or contradicts itself, and how it is read here (no code was released):
 
@@ -47,27 +55,33 @@ Where the paper is open, or contradicts itself, and how it is read here (no code
   correlation, of each pair's vectors over their dimensions. Its targets are s after dropout, and gradients flow into
   them; all variants have it, as Table 3's sizes say.
 - "The norm of gradient clipped to [-5, 5]": each component is clipped.
-- α rises linearly from its first value over ``kl_epochs``, an epoch at a time.
-- Stages: "we fix the latent representation on the image side as the mean of prior and focus on training the recipe
-  part; then we alternatively train the posterior parameters on the image side after several epochs". Here one modality
-  at a time draws z from its posterior, the recipe first, and they take turns every ``stage_epochs``; the other one has
-  z at its prior's mean. So each prior's mean, which is all that inference uses, is also trained by L_ret. L_KL is of
-  both modalities at all times: a posterior whose turn has not come is kept near its prior, so that its first draws are
-  of use.
+- α rises linearly from its first value over ``kl_epochs`` (30), an epoch at a time.
+- Stages: the paper fixes "the latent representation on the image side z^r as the mean of prior μ^r" (words and symbols
+  disagree; the words are followed) and "focus[es] on training the recipe part"; "then we alternatively train the
+  posterior parameters on the image side after several epochs". Here one modality at a time draws
+  z from its posterior, the recipe first, and they take turns every ``stage_epochs`` (5); the other one has z at its
+  prior's mean. So each prior's mean, which is all that inference uses, is also trained by L_ret. L_KL is of both
+  modalities at all times: a posterior whose turn has not come is kept near its prior, so that its first draws are of
+  use. No weights are frozen by a stage; where the paper trains the image's posterior only later, this departs.
 - "Replace the original trainable query vector": the three sentence-level poolings of s^r* receive the image's s as
-  their query; the words of a line keep their own. s is the query as the heads receive it, after dropout.
+  their query; the words of a line keep their own. s is the query as the heads receive it, after dropout. These
+  poolings have weights of their own: a query of another width would not fit the towers'. s* has no dropout.
+- Reconstructors have tanh between their two layers. The learning rate, "initial" in the paper, stays as it is. An epoch
+  has one photo of a recipe, drawn at random; the best epoch is by the mean R@1 of both directions on all of validation.
 - All hidden states of the recipe side are 300 wide, "all hidden states for neural inference" and the image's attention
-  1,024. A bidirectional state is 150 in each direction: only so do both inference networks cost about the 10.4 M
-  parameters of Table 3 (with 300 in each direction the recipe's costs 13.6 M), at a vocabulary of 30,000 words.
+  1,024. A bidirectional state is 150 in each direction: so the inference networks cost 9.3 and 10.0 M
+  parameters beside Table 3's 10.4 M each (with 300 in each direction 10.2 and 13.7 M), at a vocabulary of 30,000 words.
 - GRUs of ingredients and instructions are separate, word vectors are shared. The image's trained query is as wide as a
   hidden state of the recipe side. The decoder starts from the mean ingredient, and attends between two GRUs, as in
-  dl4mt. Weights start within ±0.02, biases at 0.
-- Section 4.3 removes "the modality-consistency loss" (printed as Equation 15; 16 is meant) from the variants
+  dl4mt. The recipe tower's weights start within ±0.02, biases at 0; all others as Keras does.
+- Section 4.3 removes "the modality-consistency loss" (printed as Equation 15; 16 is meant; other slips: e^i of Eq. 13
+  is of the other modality, s^i of 3.4 is s^v, "s^r and s^r" below Eq. 22 are s^r and s^v) from the variants
   of Figure 3 (vanilla, image, recipe), which have no two priors to compare. MCEN without reconstruction keeps it.
 
 Where this file departs from it:
 
-- Photos of one recipe in a batch are no negatives of Eq. 13.
+- Photos of one recipe in a batch are no negatives of Eq. 13 but positives, of which the farthest stands for all (the
+  streams of ``kfood train`` have one photo of a recipe an epoch, so there it is the pair).
 - 1e-4 is added to each σ, of which L_KL takes the logarithm and the reciprocal.
 - ResNet-50 is Keras': weights trained elsewhere, strides in another place of a block, other pixel means than those of
   PyTorch, which supplement A names.
@@ -78,15 +92,13 @@ Where this file departs from it:
 
 Options of ours, for training from scratch (in the paper ResNet starts from ImageNet); off by default, on in ``small``:
 
-- ``kl_dimensions="mean"`` averages D_KL of Eq. 15 and 16 over the dimensions. Summed over them it pulls posterior and
-  prior together before the retrieval loss has moved either (measured: docs/results/mcen.md).
+- ``kl_dimensions="mean"`` averages D_KL of Eq. 15 and 16 over the dimensions. Summed, the divergence of the two
+  priors outweighs the retrieval loss at first (measured with ``first_deviation=0.1``: docs/results/mcen.md).
 - ``negatives="active"``: the mean of Eq. 13 over those triplets that are not yet satisfied.
 - A posterior tells the pair by the other one's query before either encoder has learned anything, and inference gains
   nothing from that. ``settle_epochs`` with both latents at their priors' means come first; s and s* go through batch
   normalisation (``normalise_summaries``), for their large common part makes all embeddings alike; and deviations start
-  small (``first_deviation``), or their noise hides the means. The recipe side starts from scratch in the paper too, and
-  by its weights within ±0.02 with means far smaller than the deviations: ``published`` without Recipe1M's many steps
-  wants ``--set first_deviation=0.1``.
+  small (``first_deviation``), or their noise hides the means.
 """
 
 import dataclasses
@@ -117,10 +129,12 @@ class MCENConfig:
     """Settings of MCEN; the defaults are the paper's.
 
     Attributes:
-        image_encoder: backbone (section 3.2: ResNet-50), and the dropout on s^v (supplement: 0.2).
+        image_encoder: backbone (section 3.2: ResNet-50), and the dropout on s^v (supplement: 0.2); its ``pooling`` is
+            not used.
         recipe_encoder: sizes of the recipe encoder.
         embedding_size: d (section 4.1: 1,024).
-        latent_size: width of z and of all hidden layers of inference, reconstruction and image attention (1,024).
+        latent_size: width of z and of all hidden layers of inference, reconstruction and image attention, of g and of
+            the attention of s* (1,024).
         output_dropout: rate on e (supplement: 0.2 on "the final output layer (Equation 8)").
         image_latent: z^v (Figure 3).
         recipe_latent: z^r (Figure 3).
@@ -236,7 +250,7 @@ def reconstructor(config: MCENConfig, width: int, name: str) -> keras.Model:
 
 
 def retrieval_loss(image, recipe, margin, negatives, recipes=None):
-    """Eq. 13 in both directions, L_ret of Eq. 14; the pair is the positive.
+    """Eq. 13 in both directions, L_ret of Eq. 14; the positive is the pair, or the farthest item of its recipe.
 
     Args:
         image: e^v, float ``[batch, d]``.
@@ -349,17 +363,18 @@ class MCEN(RetrievalModel):
         read = {name: run(tower, batch, training) for name, tower in self.towers.items()}
         features = {f"{name}_summary": ops.cast(read[name]["summary"], "float32") for name in MODALITIES}
         for name in MODALITIES:
-            z = features[f"{name}_summary"]
+            vector = features[f"{name}_summary"]  # what the head reads: s, or z
             if name in self.latent_modalities:
-                mean, deviation = self.priors[name](z)
+                mean, deviation = self.priors[name](vector)
                 features |= {f"{name}_prior_mean": mean, f"{name}_prior_deviation": deviation}
                 asked, _ = self._asked_by_other(name, read, training)
-                z, (own_mean, own_deviation) = mean, self.posteriors[name](asked)
-                features |= {f"{name}_posterior_mean": own_mean, f"{name}_posterior_deviation": own_deviation}
+                vector, (posterior_mean, posterior_deviation) = mean, self.posteriors[name](asked)
+                features[f"{name}_posterior_mean"] = posterior_mean
+                features[f"{name}_posterior_deviation"] = posterior_deviation
                 if training:
                     noise = keras.random.normal(ops.shape(mean), seed=self.random)
-                    z = ops.where(self.drawn[name] > 0.0, own_mean + own_deviation * noise, mean)
-            features[name] = self.heads[name](z, training=training)
+                    vector = ops.where(self.drawn[name] > 0.0, posterior_mean + posterior_deviation * noise, mean)
+            features[name] = self.heads[name](vector, training=training)
         return features
 
     def losses_of(self, phase, features, batch, training):
@@ -431,14 +446,14 @@ class MCEN(RetrievalModel):
         }
 
     def heat_maps(self):
-        """Where the image encoder looks: the weights of a photo's regions in s (Figure 4, right)."""
+        """Where the image encoder looks: the weights of a photo's regions in s."""
         tower = self.towers["image"]
         height, width = tower.get_layer("backbone").output_shape[1:3]
         weights = keras.layers.Reshape((height, width), name="heat_map")(tower.output["weights"]["regions"])
         return {"image": keras.Model(tower.input, weights, name="image_heat_map")}
 
     def _weights_of_losses(self):
-        """Loss name → its weight in Eq. 20; α is a variable that moves."""
+        """Loss name → its weight in Eq. 20; makes α, a variable that moves, and whose latents are drawn."""
         weights: dict[str, Any] = {"retrieval": 1.0}
         if self.latent_modalities:
             self.kl_weight = self.add_weight(shape=(), trainable=False, name="kl_weight")
