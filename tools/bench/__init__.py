@@ -10,6 +10,7 @@ Examples:
     kfood bench export --model --bundle BUNDLE …
     kfood bench step --model acme --preset published --batch-size 8
     kfood bench step --model acme mcen mcen:vanilla --batch-size 32
+    kfood bench step --model two_tower --preset small --batch-size 64 --data DATA
     kfood bench engines --folder SCRATCH
 """
 

@@ -1,16 +1,19 @@
 """A training step of each model, and its encoders alone."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
+from typing import Any
 
-from kfood.tools.bench import timing
+from kfood.tools.bench import operations, timing
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
     """One training step of a model on random pairs of full length, weights random, and embedding the same pairs.
 
-    Several models take turns, and each is also compared with the first.
+    Several models take turns, and each is also compared with the first. A step's floating-point operations a second, of
+    products and convolutions, stand beside those of one large product of matrices.
     """
 
     model: tuple[str, ...] = ("acme",)
@@ -21,6 +24,8 @@ class Step:
     """Pairs a step."""
     steps: int = 3
     """Steps after the first, which builds the graph; the best time counts."""
+    data: pathlib.Path | None = None
+    """Prepared dataset: how many pairs a second the first model's training stream has to give, and gives."""
 
     def __post_init__(self):
         if not self.model or len(set(self.model)) < len(self.model):
@@ -39,9 +44,12 @@ def measure(args: Step) -> dict[str, float]:
         args: models and batch size.
 
     Returns:
-        Name → seconds, pairs a second, ratio to the first model's, or peak memory of the whole process in GB.
+        Name → seconds, pairs a second, 1e9 operations a second, ratio to the first model's or of what there is, or
+        peak memory of the whole process in GB.
     """
     runs = {name: _prepared_step(name, args) for name in args.model}
+    work = {name: _operations(name, args) for name in args.model}
+    possible = _gemm_rate()
     times: dict[str, dict[str, float]] = {}
     for name, (train, embed) in runs.items():
         times[name] = {"first": timing.seconds(train), "train": float("inf"), "embed": float("inf")}
@@ -58,9 +66,17 @@ def measure(args: Step) -> dict[str, float]:
         figures[f"{prefix}training step, s"] = found["train"]
         figures[f"{prefix}training, pairs/s"] = args.batch_size / found["train"]
         figures[f"{prefix}embedding, pairs/s"] = args.batch_size / found["embed"]
+        figures[f"{prefix}training, GFLOP a step"] = work[name] / 1e9
+        figures[f"{prefix}training, GFLOP/s"] = work[name] / found["train"] / 1e9
+        figures[f"{prefix}training / GEMM, FLOP/s"] = work[name] / found["train"] / possible
         if found is not reference:
             figures[f"{prefix}training / {args.model[0]}"] = reference["train"] / found["train"]
             figures[f"{prefix}embedding / {args.model[0]}"] = reference["embed"] / found["embed"]
+    figures["GEMM, GFLOP/s"] = possible / 1e9
+    if args.data is not None:
+        given = _input_rate(args)
+        figures["input, pairs/s"] = given
+        figures["input / training, pairs/s"] = given * reference["train"] / args.batch_size
     return figures | {"peak memory, GB": timing.peak_memory()}
 
 
@@ -69,3 +85,35 @@ def _prepared_step(name: str, args: Step) -> tuple[Callable[[], object], Callabl
     model, batch = timing.random_model(name, args.preset, args.batch_size)
     model.compile()
     return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
+
+
+def _operations(name: str, args: Step) -> int:
+    """Of one training step, floating-point."""
+    model, batch = timing.random_model(name, args.preset, args.batch_size)
+    model.compile(run_eagerly=True)
+    return operations.counted(lambda: model.train_on_batch(batch))
+
+
+def _gemm_rate(side: int = 4096) -> float:
+    """Floating-point operations a second of a product of square matrices, by TensorFlow."""
+    import tensorflow as tf
+
+    matrix = tf.random.normal((side, side))
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
+    return 2 * side**3 / timing.best({"product": lambda: product().numpy()}, 3)["product"]
+
+
+def _input_rate(args: Step, batches: int = 16) -> float:
+    """Pairs a second of the first model's training stream, while nothing is trained."""
+    from kfood.configs import experiment
+    from kfood.data import pipeline
+    from kfood.data.dataset import open_dataset
+
+    assert args.data is not None
+    name, _, variant = args.model[0].partition(":")
+    dataset: Any = open_dataset(args.data)
+    spec = dataset.fit(experiment(name, args.preset, variant).spec)
+    stream = iter(pipeline.batches(dataset, "train", spec, args.batch_size, training=True))
+    for _ in range(4):  # what was made ready while nobody asked
+        next(stream)
+    return args.batch_size * batches / timing.seconds(lambda: [next(stream) for _ in range(batches)])

@@ -1,0 +1,68 @@
+"""The bench of a training step: what it counts, and that its figures belong together."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kfood.tools import bench
+from kfood.tools.bench import operations
+
+
+def multiplications(rows, columns, kernel, stride, channels, filters):
+    """Of a convolution with padding, and of its gradient with respect to picture or kernel, one place after another."""
+    count = 0
+    for _ in range(0, rows, stride):
+        for _ in range(0, columns, stride):
+            count += kernel * kernel * channels * filters
+    return count
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products(transposed):
+    left, right = np.ones((7, 3), "float32"), np.ones((7, 5), "float32")
+    found = operations.counted(
+        lambda: (
+            tf.matmul(left, right, transpose_a=True)
+            if transposed
+            else tf.matmul(tf.constant(left.T), tf.constant(right))
+        )
+    )
+    assert found == 2 * 3 * 7 * 5
+    stacked = tf.ones((2, 4, 7, 3)), tf.ones((2, 4, 7, 5))
+    assert operations.counted(lambda: tf.matmul(*stacked, transpose_a=True)) == 2 * 4 * found
+
+
+def test_convolutions_and_their_gradients():
+    photo, kernel = tf.ones((2, 6, 9, 3)), tf.Variable(tf.ones((3, 3, 3, 4)))
+    depthwise = tf.Variable(tf.ones((3, 3, 3, 2)))
+
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(photo)
+            found = tf.reduce_sum(tf.nn.conv2d(photo, kernel, 2, "SAME"))
+            found += tf.reduce_sum(tf.nn.depthwise_conv2d(photo, depthwise, [1, 1, 1, 1], "SAME"))
+        tape.gradient(found, [photo, kernel, depthwise])
+
+    one = 2 * 2 * (multiplications(6, 9, 3, 2, 3, 4) + multiplications(6, 9, 3, 1, 1, 3 * 2))
+    assert operations.counted(step) == 3 * one  # forward, to the photo, to the kernel
+
+
+def test_each_turn_of_a_loop_counts_and_nothing_afterwards():
+    square = tf.ones((4, 4))
+    found = operations.counted(lambda: tf.while_loop(lambda i, _: i < 5, lambda i, x: (i + 1, x @ square), (0, square)))
+    assert found == 5 * 2 * 4**3
+    tf.matmul(square, square)
+    assert operations.counted(lambda: None) == 0
+
+
+@pytest.mark.slow
+def test_figures_belong_together(kitchen):
+    args = bench.step.Step(model=("two_tower",), preset="small", batch_size=4, steps=1, data=kitchen)
+    figures = bench.run(args)
+    assert all(value > 0 for value in figures.values())
+    rate = figures["training, GFLOP a step"] / figures["training step, s"]
+    assert figures["training, GFLOP/s"] == pytest.approx(rate)
+    assert figures["training / GEMM, FLOP/s"] == pytest.approx(rate / figures["GEMM, GFLOP/s"])
+    assert figures["input / training, pairs/s"] == pytest.approx(
+        figures["input, pairs/s"] / figures["training, pairs/s"]
+    )
