@@ -179,6 +179,17 @@ def symmetric_cross_entropy(similarities):
     return (np.mean(rows) + np.mean(columns)) / 2
 
 
+def pairwise_sigmoid(logits, same):
+    """SigLIP's loss (Zhai et al. 2023, Algorithm 1); the pairs of ``same`` off the diagonal are left out."""
+    n, total = len(logits), 0.0
+    for i in range(n):
+        for j in range(n):
+            if i == j or not same[i][j]:
+                z = 1.0 if i == j else -1.0
+                total -= np.log(sigmoid(z * logits[i][j]))
+    return total / n
+
+
 def gru_step(x, hidden, kernel, recurrent_kernel, bias):
     """One step of a GRU (gates z, r, h; the reset gate after the recurrent product, which has a bias of its own)."""
     units = len(hidden)

@@ -77,6 +77,16 @@ def test_softmax_with_others_against_loops(beside):
     assert float(ranking.symmetric_cross_entropy(cosines / 0.1, same, others)) == pytest.approx(total / 6, rel=1e-5)
 
 
+def test_sigmoid_with_others_against_loops(beside):
+    cosines, same, sides, counted = beside
+    logits, further = 3 * cosines - 1, [3 * side - 1 for side in sides]
+    total = sum(math.log(1 + math.exp(-logits[i, i])) for i in range(3))
+    total += sum(math.log(1 + math.exp(logits[i, j])) for i in range(3) for j in range(3) if not same[i, j])
+    total += sum(math.log(1 + math.exp(z[i, k])) for z in further for i in range(3) for k in range(4) if counted[i, k])
+    found = ranking.pairwise_sigmoid(logits, same, ranking.Others(tuple(further), counted))
+    assert float(found) == pytest.approx(total / 3, rel=1e-5)
+
+
 def test_triplets_with_others_against_loops(beside):
     cosines, same, sides, counted = beside
     total = 0.0

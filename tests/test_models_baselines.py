@@ -69,6 +69,17 @@ def test_symmetric_cross_entropy(rng):
     assert got == pytest.approx(oracles.symmetric_cross_entropy(logits), rel=1e-5)
 
 
+def test_pairwise_sigmoid(rng):
+    logits, same = rng.normal(size=(4, 4)).astype("float32"), np.eye(4, dtype=bool)
+    same[1, 3] = True  # one side alone, so that rows and columns cannot be exchanged
+    got = float(ranking.pairwise_sigmoid(logits, same))
+    assert got == pytest.approx(oracles.pairwise_sigmoid(logits, same), rel=1e-5)
+    assert got != pytest.approx(oracles.pairwise_sigmoid(logits, same.T), rel=1e-3)
+    far = 60 * np.where(np.eye(4) > 0, 1, -1).astype("float32")
+    assert 0.0 <= float(ranking.pairwise_sigmoid(far, same)) < 1e-6
+    assert float(ranking.pairwise_sigmoid(-far, same)) == pytest.approx(60 * 15 / 4)  # finite: log σ(-60) is -60
+
+
 def test_several_photos_of_a_recipe(rng):
     """Items 0 and 2 are of one recipe, pair by pair of the batch."""
     same = np.eye(4, dtype=bool)
@@ -133,6 +144,28 @@ def test_the_temperature_is_learned_and_bounded(rng):
     np.testing.assert_allclose(ops.convert_to_numpy(layer(similarities)), similarities * 100, rtol=1e-4)
     with pytest.raises(ValueError, match="temperature: expected a positive number"):
         TwoTowerConfig(temperature=0.0)
+
+
+def test_the_sigmoid_has_a_learned_bias(tiny_spec, tiny_batch, tmp_path):
+    model = make("two_tower", tiny_spec, overrides=("loss=sigmoid", "bias=1", "temperature=0.5"))
+    image, recipe = (ops.convert_to_numpy(x) for x in model(tiny_batch).values())
+    numbers = np.array([0, 1, 2, 3, 4, 5, 1, 7])
+    alike = numbers[:, None] == numbers[None, :]
+    expected = oracles.pairwise_sigmoid(_cosines(image, recipe) / 0.5 + 1.0, alike)
+    batch = tiny_batch | {"recipe_number": numbers}
+    assert float(model.compute_losses(batch)["contrastive"]) == pytest.approx(expected, rel=1e-3)
+    model.compile(keras.optimizers.Adam(0.003), run_eagerly=True)
+    losses = [model.train_on_batch(batch, return_dict=True)["contrastive"] for _ in range(15)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert float(model.temperature.added.numpy()) < 0.99  # most of a batch is no pair
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(loaded.temperature.added.numpy()) == float(model.temperature.added.numpy())
+    assert float(loaded.compute_losses(batch)["contrastive"]) == pytest.approx(
+        float(model.compute_losses(batch)["contrastive"]), rel=1e-5
+    )
+    with pytest.raises(ValueError, match="loss: expected one of"):
+        TwoTowerConfig(loss="hinge")
 
 
 # CCA

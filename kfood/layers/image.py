@@ -41,7 +41,8 @@ class ImageEncoderConfig:
         backbone: ``"small"`` (for CPUs), a name of :data:`kfood.layers.efficientnet_lite.SIZES` or
             :data:`kfood.layers.vit.SIZES`, that of a model in ``keras.applications``, e.g. ``"ResNet50"``, or
             ``"hub:"`` and a preset of keras-hub: a name, e.g. ``"hub:vit_base_patch16_224_imagenet"``, a ``kaggle://``
-            or ``hf://`` handle, or a folder. In a script also a ``keras.Model`` from pictures float32
+            or ``hf://`` handle, or a folder; of CLIP's and SigLIP's the vector of a picture that they compare with
+            texts. In a script also a ``keras.Model`` from pictures float32
             ``[batch, side, side, 3]`` in [0, 255] to a map, to tokens or to a vector; its layers have to be Keras' own
             or registered (``keras.saving.register_keras_serializable``), and the field becomes its
             :class:`Architecture`. Several names with ``"+"`` between them are one backbone whose channels are those of
@@ -226,9 +227,9 @@ def _hub(picture, config):
     preset = config.backbone.removeprefix(HUB)
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
-        network = keras_hub.models.Backbone.from_preset(
-            preset, load_weights=config.weights == "imagenet", image_shape=tuple(picture.shape[1:])
-        )
+        with_texts = converter.backbone_cls in (keras_hub.models.CLIPBackbone, keras_hub.models.SigLIPBackbone)
+        shape = {} if with_texts else {"image_shape": tuple(picture.shape[1:])}
+        network = keras_hub.models.Backbone.from_preset(preset, load_weights=config.weights == "imagenet", **shape)
     except (ValueError, OSError, TypeError) as error:
         raise ValueError(
             f"image_encoder.backbone: expected a preset of keras-hub for {picture.shape[1]}-pixel pictures, received "
@@ -237,7 +238,19 @@ def _hub(picture, config):
     if converter.scale is not None or converter.offset is not None:
         scale = 1.0 if converter.scale is None else converter.scale
         picture = keras.layers.Rescaling(scale, 0.0 if converter.offset is None else converter.offset)(picture)
-    return network(picture)
+    return _vector_compared_with_texts(network, picture, preset) if with_texts else network(picture)
+
+
+def _vector_compared_with_texts(network, picture, preset):
+    """Normalised picture → what CLIP or SigLIP compares with texts, pooled and projected, as a map of one place."""
+    side = network.vision_encoder.image_shape[0]
+    if picture.shape[1] != side:
+        raise ValueError(
+            f"image_encoder.backbone: expected pictures of {side} pixels for {preset!r}, received "
+            f"{picture.shape[1]}; set spec.image_size={side}."
+        )
+    vector = network.get_vision_embeddings(picture)
+    return keras.layers.Reshape((1, 1, vector.shape[-1]), name="map")(vector)
 
 
 def is_architecture(backbone: str) -> bool:

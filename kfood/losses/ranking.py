@@ -180,6 +180,29 @@ def symmetric_cross_entropy(logits, positives, others=None):
     return 0.5 * (both[0] + both[1])
 
 
+def pairwise_sigmoid(logits, positives, others=None):
+    """Each image and recipe of the batch, are they a pair or not (Zhai et al. 2023, Eq. 2).
+
+    ``-1/n Σ_i Σ_j log σ(z_ij · logits_ij)``, z_ij 1 for a pair and -1 for others: each is judged by itself, whatever
+    else the batch holds.
+
+    Args:
+        logits: float ``[n, n]``, similarities over a temperature plus a bias; the pairs stand on the diagonal.
+        positives: bool ``[n, n]``, true where an image is of the recipe. All but the pair itself are left out.
+        others: :class:`Others`, logits: further images and recipes that are no pair.
+
+    Returns:
+        float scalar.
+    """
+    pairs = ops.eye(ops.shape(logits)[0], dtype=logits.dtype)
+    counted = ops.maximum(pairs, 1.0 - ops.cast(positives, logits.dtype))
+    total = ops.sum(counted * ops.softplus((1.0 - 2.0 * pairs) * logits))  # -log σ(x) = softplus(-x)
+    if others is not None:
+        counted = ops.cast(others.counted, logits.dtype)
+        total += sum(ops.sum(counted * ops.softplus(side)) for side in others.sides)
+    return total / ops.cast(ops.shape(logits)[0], logits.dtype)
+
+
 def select(distances, index):
     """``distances[i, index[i]]`` as a masked sum: its gradient is dense and the same on every backend."""
     chosen = ops.one_hot(index, distances.shape[1] or ops.shape(distances)[1], dtype=distances.dtype)

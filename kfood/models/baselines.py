@@ -3,7 +3,8 @@ r"""What every recipe paper compares with, and what a user would try first, on t
 - :class:`CCA`: canonical correlation analysis of frozen features, in closed form (Hotelling 1936).
 - :class:`JNE`: Salvador et al., Learning Cross-modal Embeddings for Cooking Recipes and Food Images, CVPR 2017.
 - :class:`AdaMine`: Carvalho et al., Cross-Modal Retrieval in the Cooking Context, SIGIR 2018.
-- :class:`TwoTower`: symmetric in-batch softmax with a learned temperature (CLIP: Radford et al. 2021).
+- :class:`TwoTower`: symmetric in-batch softmax with a learned temperature (CLIP: Radford et al. 2021), or a sigmoid for
+  each image and recipe (SigLIP: Zhai et al. 2023).
 
 The last three differ in one method, their losses; encoders, cosine distance and training are the same.
 
@@ -15,6 +16,7 @@ JNE        semantic regularisation, weight 0.02        :func:`~kfood.losses.reco
 AdaMine    instance triplets, α = 0.3, adaptive        :func:`~kfood.losses.ranking.instance_triplets`
 AdaMine    semantic triplets, λ = 0.3, adaptive        :func:`~kfood.losses.ranking.class_triplets`
 two-tower  cross-entropy over the batch's cosines      :func:`~kfood.losses.ranking.symmetric_cross_entropy`
+two-tower  or, loss = "sigmoid": pair or no pair       :func:`~kfood.losses.ranking.pairwise_sigmoid`
 CCA        none: the projections are solved for        :mod:`kfood.layers.canonical`
 =========  ==========================================  ==========================================================
 
@@ -37,6 +39,7 @@ Where they depart from their papers:
 """
 
 import dataclasses
+from typing import Literal
 
 import keras
 from keras import ops
@@ -54,6 +57,7 @@ from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
 from kfood.models.base import RetrievalModel, batch_of, recipes_of, run
 from kfood.models.phases import OptimizerConfig, Phase
+from kfood.settings import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,18 +114,27 @@ class AdaMineConfig(_JointEmbeddingConfig):
     semantic_weight: float = 0.3
 
 
+_CONTRASTIVE = {"softmax": ranking.symmetric_cross_entropy, "sigmoid": ranking.pairwise_sigmoid}
+"""The two-tower model's losses: logits, who belongs together and further negatives → a scalar."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TwoTowerConfig(_JointEmbeddingConfig):
     """Settings of the two-tower model beside the common ones.
 
     Attributes:
-        temperature: at the start; it is learned.
+        loss: ``"softmax"`` of Radford et al. 2021, or ``"sigmoid"`` of Zhai et al. 2023.
+        temperature: at the start; it is learned (0.07; with the sigmoid 0.1 in its paper).
+        bias: of the sigmoid's logits at the start; it is learned (-10: at first all are taken for no pair).
     """
 
+    loss: Literal["softmax", "sigmoid"] = "softmax"
     temperature: float = 0.07
+    bias: float = -10.0
 
     def __post_init__(self):
         super().__post_init__()
+        check_choices(self, {"loss": tuple(_CONTRASTIVE)})
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected a positive number, received {self.temperature}.")
 
@@ -273,7 +286,9 @@ class AdaMine(_JointEmbedding):
 
 @keras.saving.register_keras_serializable("kfood")
 class TwoTower(_JointEmbedding):
-    """Symmetric cross-entropy over the batch's cosines with a learned temperature (Radford et al. 2021, Figure 3).
+    """A contrastive loss of the batch's cosines with a learned temperature (Radford et al. 2021, Figure 3).
+
+    Or, with ``loss="sigmoid"``, also a learned bias (Zhai et al. 2023, section 3.2).
 
     Args:
         config: :class:`TwoTowerConfig`, or the same as a dict.
@@ -286,7 +301,8 @@ class TwoTower(_JointEmbedding):
         super().__init__(config, spec, name, **kwargs)
 
     def _terms(self):
-        self.temperature = Temperature(self.config.temperature, dtype="float32", name="temperature")
+        bias = self.config.bias if self.config.loss == "sigmoid" else None
+        self.temperature = Temperature(self.config.temperature, bias, dtype="float32", name="temperature")
         self.temperature.build()
         return {"contrastive": 1.0}, (self.temperature,)
 
@@ -294,7 +310,7 @@ class TwoTower(_JointEmbedding):
         """``contrastive``."""
         cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
         return {
-            "contrastive": ranking.symmetric_cross_entropy(
+            "contrastive": _CONTRASTIVE[self.config.loss](
                 self.temperature(cosines),
                 _alike(batch, features["image"]),
                 self._others(features, training, self.temperature),
@@ -308,25 +324,30 @@ class Temperature(keras.layers.Layer):
 
     Args:
         start: temperature before training.
+        bias: what is added then, before training; it is learned (Zhai et al. 2023). None: nothing is added.
     """
 
-    def __init__(self, start, **kwargs):
+    def __init__(self, start, bias=None, **kwargs):
         super().__init__(**kwargs)
         self.start = start
+        self.bias = bias
 
     def build(self, shape=None):
-        """Its logarithm is what is learned."""
+        """The temperature's logarithm is what is learned."""
         start = keras.initializers.Constant(-float(ops.log(self.start)))
         self.log_scale = self.add_weight(shape=(), initializer=start, name="log_scale")
+        if self.bias is not None:
+            self.added = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.bias), name="bias")
         self.built = True
 
     def call(self, similarities):
         """Float of any shape to the same."""
-        return similarities * ops.exp(ops.minimum(self.log_scale, ops.log(100.0)))
+        scaled = similarities * ops.exp(ops.minimum(self.log_scale, ops.log(100.0)))
+        return scaled if self.bias is None else scaled + self.added
 
     def get_config(self):
         """Arguments of the constructor."""
-        return super().get_config() | {"start": self.start}
+        return super().get_config() | {"start": self.start, "bias": self.bias}
 
 
 def _alike(batch, embeddings):
