@@ -38,6 +38,7 @@ def exported(small_export):
     return make_model(), small_export / "bundle", pickle.loads((small_export / "returned.pickle").read_bytes())
 
 
+@pytest.mark.slow
 def test_heat_maps_are_exported(tmp_path):
     model, network = make_model(), make_heat_map()
     model.decoders = {}

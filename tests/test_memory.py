@@ -148,6 +148,7 @@ def test_the_second_step_sees_the_pairs_of_the_first(name, tiny_spec, tiny_batch
     assert abs(float(without) - float(found)) > 1e-3 * float(found)
 
 
+@pytest.mark.slow
 def test_a_memory_is_saved_counts_over_batches_by_id_and_goes_with_chunks(tiny_spec, tiny_batch, tmp_path):
     batch = {**tiny_batch, schema.ID: np.array([f"r{i}" for i in range(8)])}
     settings = ("memory=12", "memory_warmup=1")

@@ -130,6 +130,7 @@ def test_a_graph_steps_as_one_that_runs_eagerly(name, jit_compile, tiny_spec, ti
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_that_fits_is_played_whole_and_others_fill_their_chunks(tiny_spec, tiny_batch):
     import tensorflow as tf
 

@@ -236,6 +236,7 @@ def test_a_saved_model_opens_nothing_but_itself(name, tiny_spec, tiny_batch, tmp
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_called_exports(tiny_spec, tiny_batch, tmp_path):
     import tensorflow as tf
 

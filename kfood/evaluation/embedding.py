@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfood import replicas, schema
+from kfood import schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +100,8 @@ def _embed(
 
 
 def _encode(name: str, encoder: Any, batch: Mapping[str, Any]) -> NDArray[np.float32]:
+    from kfood import replicas  # imports Keras, which comparing two reports does without
+
     wanted = encoder.input  # a dict, as the encoder was built
     inputs = {feature: np.asarray(_feature(feature, batch, f"an input of encoder {name!r}")) for feature in wanted}
     output = np.asarray(replicas.predicted(encoder, inputs), np.float32)
