@@ -22,7 +22,7 @@ z^v, z^r              drawn from the posterior, or the prior's mean         [bat
 e^v, e^r              ``image``, ``recipe`` (the embeddings)                [batch, 1024], tanh; exported L2-normalised
 f_v, f_r; g_v, g_r    ``heads``: one layer with a latent, two without       tanh
 f_r^v, f_v^v          ``reconstructors``: two layers                        e^v → s^r', e^r → s^v'
-P(·)                  1 - :func:`reconstruction.uncorrelated`               Pearson's correlation
+P(·)                  1 - ``reconstruction.uncorrelated``                   Pearson's correlation
 s(·)                  cosine similarity                                     :func:`kfood.distances.cosine` is 1 - s
 m                     ``margin``                                            0.3
 α, β, γ (Eq. 20)      ``kl_weight``, ``consistency_weight``,                0.0001 → 0.1, 0.002, 0.008
