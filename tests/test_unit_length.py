@@ -85,11 +85,12 @@ def test_an_empty_recipe_leaves_the_gradient_its_size(tiny_spec, tiny_batch, nam
     ("name", "options"),
     [
         ("mcen", {"run_eagerly": True}),  # two steps: quicker than tracing the graph
+        # jne and adamine have two_tower's network, and cca descends nothing.
         *(
-            pytest.param(name, {"jit_compile": compiled}, marks=pytest.mark.slow)
-            for name in RECIPE_MODELS
-            for compiled in (False, True)
+            pytest.param(name, {"jit_compile": True}, marks=pytest.mark.slow)
+            for name in ("acme", "r2gan", "mcen", "ht", "two_tower")
         ),
+        *(pytest.param(name, {"jit_compile": False}, marks=pytest.mark.slow) for name in ("acme", "mcen")),
     ],
 )
 def test_two_steps_with_an_empty_recipe_leave_all_weights_finite(tiny_spec, tiny_batch, name, options):
