@@ -84,7 +84,7 @@ _NEXT = """
 With recipes and photos of your own (docs/data.md; extras pretrained and serve):
   kfood prepare pairs --recipes recipes.csv --photos photos/ --out DATA
   kfood train two_tower --data DATA --run RUN
-  kfood export RUN --out BUNDLE && kfood index BUNDLE --data DATA --out INDEX
+  kfood export RUN --out BUNDLE && kfood index BUNDLE --data DATA --out INDEX --split all
   kfood serve BUNDLE --index INDEX"""
 
 
