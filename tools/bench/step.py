@@ -47,9 +47,8 @@ def measure(args: Step) -> dict[str, float]:
         Name → seconds, pairs a second, 1e9 operations a second, ratio to the first model's or of what there is, or
         peak memory of the whole process in GB.
     """
-    runs = {name: _prepared_step(name, args) for name in args.model}
-    work = {name: _operations(name, args) for name in args.model}
-    possible = _gemm_rate()
+    models = {name: timing.random_model(name, args.preset, args.batch_size) for name in args.model}
+    runs = {name: _prepared_step(*of_model) for name, of_model in models.items()}
     times: dict[str, dict[str, float]] = {}
     for name, (train, embed) in runs.items():
         times[name] = {"first": timing.seconds(train), "train": float("inf"), "embed": float("inf")}
@@ -58,6 +57,9 @@ def measure(args: Step) -> dict[str, float]:
         for name, (train, embed) in runs.items():
             times[name]["train"] = min(times[name]["train"], timing.seconds(train))
             times[name]["embed"] = min(times[name]["embed"], timing.seconds(embed))
+    peak = timing.peak_memory()  # of steps alone: what follows counts, and is no part of a training
+    work = {name: _operations(*of_model) for name, of_model in models.items()}
+    possible = _gemm_rate()
     figures: dict[str, float] = {}
     reference = times[args.model[0]]
     for name, found in times.items():
@@ -77,19 +79,17 @@ def measure(args: Step) -> dict[str, float]:
         given = _input_rate(args)
         figures["input, pairs/s"] = given
         figures["input / training, pairs/s"] = given * reference["train"] / args.batch_size
-    return figures | {"peak memory, GB": timing.peak_memory()}
+    return figures | {"peak memory, GB": peak}
 
 
-def _prepared_step(name: str, args: Step) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A model on one batch of random pairs: (a training step, embedding the batch)."""
-    model, batch = timing.random_model(name, args.preset, args.batch_size)
+def _prepared_step(model: Any, batch: dict[str, Any]) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A model on one batch: (a training step, embedding the batch)."""
     model.compile()
     return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
 
 
-def _operations(name: str, args: Step) -> int:
-    """Of one training step, floating-point."""
-    model, batch = timing.random_model(name, args.preset, args.batch_size)
+def _operations(model: Any, batch: dict[str, Any]) -> int:
+    """Of one training step, floating-point; compiles the model anew."""
     model.compile(run_eagerly=True)
     return operations.counted(lambda: model.train_on_batch(batch))
 
