@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kfood.evaluation.exact import Distance
-from kfood.search import codes, engines, exact, fingerprints, states
+from kfood.search import codes, descriptions, engines, exact, fingerprints, states
 from kfood.search.exact import BLOCK, nearest
 from kfood.search.ingredients import Ingredients
 from kfood.search.items import Encoder, Side
@@ -125,13 +125,7 @@ class Index:
         Raises:
             ValueError: embeddings of different bundles cannot be compared.
         """
-        expected = self.description["bundle"]["sha256"]
-        if bundle.sha256 != expected:
-            raise ValueError(
-                f"{self.path}: expected the bundle that made the index ({self.description['model']}, "
-                f"sha256 {expected[:12]}…), received {bundle.path} ({bundle.model}, {bundle.sha256[:12]}…); "
-                "index again with this bundle."
-            )
+        descriptions.check_bundle(self.path, self.description, bundle, what="the index", again="index again")
 
     def embeddings(self, side: Side) -> np.ndarray:
         """float32 [rows, dim] of the photos or of the recipes, mapped from disk."""

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from kfood import folders
-from kfood.search import fingerprints, rows
+from kfood.search import descriptions, fingerprints, rows
 from kfood.search.items import SIDES, Encoder
 
 FORMAT = 1
@@ -93,7 +93,7 @@ def unfinished(out: pathlib.Path, plan: Mapping[str, Any], *, overwrite: bool) -
         FileExistsError: ``out`` is in the way.
         ValueError: parts of another plan are there.
     """
-    _check_output(out, overwrite)
+    folders.check_output(out, kind="embeddings", marker=NAME, overwrite=overwrite)
     work = out.with_name(f".{out.name}.unfinished")
     work.mkdir(parents=True, exist_ok=True)
     with folders.held(work):
@@ -205,23 +205,15 @@ class Embeddings:
             ValueError: it is broken, or of another format.
         """
         path = pathlib.Path(path)
-        file = path / NAME
-        if not file.is_file():
-            raise FileNotFoundError(f"{path}: expected a folder made by `kfood embed`, found no {NAME} in it.")
-        try:
-            description = json.loads(file.read_text(encoding="utf-8"))
-            received = description["format"]
-            if received == FORMAT:
-                _ = [description[key] for key in ("bundle", "dataset", "sides", "items", "embedding_size")]
-                for part in description["parts"].values():
-                    _ = [part[key] for key in ("rows", "sides", "without_words", "files")]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{file}: expected the description of embeddings, received {error!r}.") from error
-        if received != FORMAT:
-            raise ValueError(
-                f"{file}: expected embeddings of format {FORMAT}, received format {received!r}; run `kfood embed` "
-                "again."
-            )
+
+        def look(description: dict[str, Any]) -> None:
+            _ = [description[key] for key in ("bundle", "dataset", "sides", "items", "embedding_size")]
+            for part in description["parts"].values():
+                _ = [part[key] for key in ("rows", "sides", "without_words", "files")]
+
+        description = descriptions.read(
+            path / NAME, FORMAT, folder="a folder", what="embeddings", command="kfood embed", look=look
+        )
         return cls(path, description)
 
     def __len__(self) -> int:
@@ -234,17 +226,10 @@ class Embeddings:
         Raises:
             ValueError: embeddings of different bundles or precisions cannot be compared.
         """
-        made = self.description["bundle"]
-        if encoder.sha256 != made["sha256"]:
-            raise ValueError(
-                f"{self.path}: expected the bundle that made the embeddings ({self.description['model']}, sha256 "
-                f"{made['sha256'][:12]}…), received {encoder.path} ({encoder.model}, {encoder.sha256[:12]}…); embed "
-                "again with this bundle."
-            )
-        if precision != made["precision"]:
-            raise ValueError(
-                f"{self.path}: expected precision {precision}, received embeddings in {made['precision']}."
-            )
+        descriptions.check_bundle(self.path, self.description, encoder, what="the embeddings", again="embed again")
+        made = self.description["bundle"]["precision"]
+        if precision != made:
+            raise ValueError(f"{self.path}: expected precision {precision}, received embeddings in {made}.")
 
     def parts(self) -> Iterator[rows.Rows]:
         """The parts that have rows, mapped, each checked against its sha256.
@@ -274,10 +259,6 @@ class Embeddings:
             part.copy(np.arange(len(part)), writer, advance)
             ids += map(part.id, range(len(part)))
         return ids, [id for part in self.description["parts"].values() for id in part["without_words"]]
-
-
-def _check_output(out: pathlib.Path, overwrite: bool) -> None:
-    folders.check_output(out, kind="embeddings", marker=NAME, overwrite=overwrite)
 
 
 def _name(number):

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from kfood.search import engines, fingerprints, rows
+from kfood.search import descriptions, engines, fingerprints, rows
 from kfood.search.items import SIDES, Side
 
 FORMAT = 4
@@ -24,24 +24,14 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         FileNotFoundError: there is none.
         ValueError: it is broken, or of another format.
     """
-    file = path / NAME
-    if not file.is_file():
-        raise FileNotFoundError(f"{path}: expected an index made by `kfood index`, found no {NAME} in it.")
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        received = description["format"]
-        if received == FORMAT:
-            for name in names(description):
-                _ = {key: description["files"][name][key] for key in ("size", "sha256")}
-            _ = [description[key] + 0 for key in ("rows", "items", "deleted", "embedding_size")]
-            _ = description["bundle"]["path"], description["distance"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{file}: expected the description of an index, received {error!r}.") from error
-    if received != FORMAT:
-        raise ValueError(
-            f"{file}: expected an index of format {FORMAT}, received format {received!r}; run `kfood index` again."
-        )
-    return description
+
+    def look(description: dict[str, Any]) -> None:
+        for name in names(description):
+            _ = {key: description["files"][name][key] for key in ("size", "sha256")}
+        _ = [description[key] + 0 for key in ("rows", "items", "deleted", "embedding_size")]
+        _ = description["bundle"]["path"], description["distance"]
+
+    return descriptions.read(path / NAME, FORMAT, folder="an index", what="an index", command="kfood index", look=look)
 
 
 def sides(description: Mapping[str, Any]) -> list[Side]:
