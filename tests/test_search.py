@@ -482,7 +482,7 @@ def test_items_of_a_dataset(dataset):
     from kfood.tools.dataset_items import Source
 
     def items_of(splits, bundle):
-        return Source(bundle, "recipes", dataset, splits).items()
+        return Source(bundle, dataset, splits).items()
 
     items = list(items_of(["val", "test"], NameBundle()))
     assert [item.id for item in items] == ["val", "test"]

@@ -24,15 +24,18 @@ class Source:
 
     Attributes:
         bundle: whose encoders say what is read of an item.
-        kind: of the dataset.
-        dataset: of that kind.
+        dataset: of the kind that they read.
         splits: that are read, one after the other.
     """
 
     bundle: "Bundle"
-    kind: "Kind"
     dataset: Any
     splits: list[str]
+
+    @property
+    def kind(self) -> "Kind":
+        """Of the dataset."""
+        return self.dataset.kind
 
     @property
     def origin(self) -> dict[str, str]:
@@ -84,7 +87,7 @@ def open_source(
     kind: Any = next((kinds[name] for name in opened.encoders if name in kinds), "labelled")
     dataset: Any = open_dataset(data, kind)
     splits = [name for name in dataset.splits if name != WITHOUT_PHOTOS] if split == "all" else [split]
-    return Source(opened, kind, dataset, splits)
+    return Source(opened, dataset, splits)
 
 
 def _examples_at(places: "Sequence[Place]") -> "tf.data.Dataset":

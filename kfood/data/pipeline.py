@@ -231,7 +231,7 @@ def photo_batches(
         stream = _drawn_photos(dataset, split, spec, batch_size, item, seed, first_epoch, share)
     else:
         stream = _in_disk_order(dataset, split, batch_size)
-        stream = stream.map(lambda serialized: item(serialized), num_parallel_calls=tf.data.AUTOTUNE)
+        stream = stream.map(item, num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size // share[1], drop_remainder=training)
     stream = stream.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return in_order(stream)

@@ -72,8 +72,15 @@ class TrainingConfig:
             raise ValueError(f"training.without_photos: expected at least 0, received {self.without_photos}.")
         if not self.start_ridge > 0:
             raise ValueError(f"training.start_ridge: expected a positive number, received {self.start_ridge}.")
-        least = {"epochs": 1, "batch_size": 2, "chunk": 0, "freeze_image_epochs": -1, "views": 0, "bank": 1}
-        least |= {"devices": 0}
+        least = {
+            "epochs": 1,
+            "batch_size": 2,
+            "chunk": 0,
+            "freeze_image_epochs": -1,
+            "views": 0,
+            "bank": 1,
+            "devices": 0,
+        }
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"training.{name}: expected at least {value}, received {getattr(self, name)}.")
