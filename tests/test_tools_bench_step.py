@@ -55,9 +55,14 @@ def test_each_turn_of_a_loop_counts_and_nothing_afterwards():
     assert operations.counted(lambda: None) == 0
 
 
+def test_refused():
+    with pytest.raises(ValueError, match="--chunk: expected at least 0, received -1"):
+        bench.step.Step(chunk=-1)
+
+
 @pytest.mark.slow
 def test_figures_belong_together(kitchen):
-    args = bench.step.Step(model=("two_tower",), preset="small", batch_size=4, steps=1, data=kitchen)
+    args = bench.step.Step(model=("two_tower",), preset="small", batch_size=4, chunk=2, steps=1, data=kitchen)
     figures = bench.run(args)
     assert all(value > 0 for value in figures.values())
     rate = figures["training, GFLOP a step"] / figures["training step, s"]

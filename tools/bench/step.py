@@ -22,6 +22,8 @@ class Step:
     """`published` or `small`."""
     batch_size: int = 8
     """Pairs a step."""
+    chunk: int = 0
+    """Pairs that pass the encoders at once, of the batch (`training.chunk`); 0: all."""
     steps: int = 3
     """Steps after the first, which builds the graph; the best time counts."""
     data: pathlib.Path | None = None
@@ -35,6 +37,8 @@ class Step:
                 raise ValueError(
                     f"--{name.replace('_', '-')}: expected at least {least}, received {getattr(self, name)}."
                 )
+        if self.chunk < 0:
+            raise ValueError(f"--chunk: expected at least 0, received {self.chunk}.")
 
 
 def measure(args: Step) -> dict[str, float]:
@@ -48,7 +52,7 @@ def measure(args: Step) -> dict[str, float]:
         peak memory of the whole process in GB.
     """
     models = {name: timing.random_model(name, args.preset, args.batch_size) for name in args.model}
-    runs = {name: _prepared_step(*of_model) for name, of_model in models.items()}
+    runs = {name: _prepared_step(*of_model, args.chunk) for name, of_model in models.items()}
     times: dict[str, dict[str, float]] = {}
     for name, (train, embed) in runs.items():
         times[name] = {"first": timing.seconds(train), "train": float("inf"), "embed": float("inf")}
@@ -58,7 +62,7 @@ def measure(args: Step) -> dict[str, float]:
             times[name]["train"] = min(times[name]["train"], timing.seconds(train))
             times[name]["embed"] = min(times[name]["embed"], timing.seconds(embed))
     peak = timing.peak_memory()  # of steps alone: what follows counts, and is no part of a training
-    work = {name: _operations(*of_model) for name, of_model in models.items()}
+    work = {name: _operations(*of_model, args.chunk) for name, of_model in models.items()}
     possible = _gemm_rate()
     figures: dict[str, float] = {}
     reference = times[args.model[0]]
@@ -82,15 +86,18 @@ def measure(args: Step) -> dict[str, float]:
     return figures | {"peak memory, GB": peak}
 
 
-def _prepared_step(model: Any, batch: dict[str, Any]) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A model on one batch: (a training step, embedding the batch)."""
-    model.compile()
-    return lambda: model.train_on_batch(batch), lambda: model.predict_on_batch(batch)
+def _prepared_step(model: Any, batch: dict[str, Any], chunk: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A model on one batch: (a training step, embedding the batch, as many pairs at once)."""
+    model.compile(chunk=chunk)
+    embed = (
+        (lambda: model.predict(batch, batch_size=chunk, verbose=0)) if chunk else lambda: model.predict_on_batch(batch)
+    )
+    return lambda: model.train_on_batch(batch), embed
 
 
-def _operations(model: Any, batch: dict[str, Any]) -> int:
+def _operations(model: Any, batch: dict[str, Any], chunk: int) -> int:
     """Of one training step, floating-point; compiles the model anew."""
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=True, chunk=chunk)
     return operations.counted(lambda: model.train_on_batch(batch))
 
 
