@@ -116,6 +116,11 @@ def test_equation_6(rng):
     assert float(r2gan.reconstruction_loss(real, image_born, recipe_born, 0.7)) == pytest.approx(expected, rel=1e-5)
     # Real photos do not enter the second half: only image-born pictures do.
     assert expected != pytest.approx(oracles.r2gan_reconstruction(real, real, recipe_born, 0.7))
+    # recipe-born pictures against the photo: β weighs the second difference there too
+    of_photo = oracles.r2gan_reconstruction(image_born, real, recipe_born, 0.7)
+    found = r2gan.reconstruction_loss(real, image_born, recipe_born, 0.7, recipe_like=real)
+    assert float(found) == pytest.approx(of_photo, rel=1e-5)
+    assert of_photo != pytest.approx(expected)
 
 
 def test_equation_7(rng):

@@ -73,7 +73,9 @@ Where this file fills what the paper leaves open, or departs from it (there is n
   (``generator_objective="minimax"``), or ascends log D (``"non_saturating"``).
 - Eq. 6: squared norms are means over values, so that the three losses stand in the proportion that section 4.1 wants
   (the ranking loss an order of magnitude above the others); as sums over 12,288 values they would be thousands. Φ is
-  D1's, being the one that knows real photos.
+  D1's, being the one that knows real photos. Recipe-born pictures are compared with image-born ones, as printed, or with
+  the photo itself (``recipe_pictures_like="real_picture"``): what a recipe says of its dish is then not asked to be what
+  the photo's embedding says of it.
 - Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
 - G has no noise input. Real photos are reduced to its size and scaled to [-1, 1]. G begins with a linear layer to
   4 × 4; D's convolutions are 4 × 4 of stride 2 (DCGAN's public code), its last one covers what is left. Widths are
@@ -132,6 +134,8 @@ class R2GANConfig:
         reconstruction_weight: γ of Eq. 8.
         semantic_weight: λ of Eq. 8.
         generator_reconstruction_weight: δ of Eq. 9.
+        recipe_pictures_like: what Eq. 6 compares recipe-born pictures with: ``"image_picture"``, the image-born ones, or
+            ``"real_picture"``, the photo.
         generator_objective: ``"minimax"`` (Eq. 5) or ``"non_saturating"``.
         picture_size: side of a generated picture (section 4.1: 64).
         generator_width: channels before G's last layer; doubled at each step towards its start.
@@ -156,6 +160,7 @@ class R2GANConfig:
     reconstruction_weight: float = 0.01
     semantic_weight: float = 0.01
     generator_reconstruction_weight: float = 1.0
+    recipe_pictures_like: Literal["image_picture", "real_picture"] = "image_picture"
     generator_objective: Literal["minimax", "non_saturating"] = "minimax"
     picture_size: int = 64
     generator_width: int = 96
@@ -167,6 +172,7 @@ class R2GANConfig:
         choices = {
             "negatives": ("mean", "hard", "all"),
             "second_discriminator": ("modality", "real", "none"),
+            "recipe_pictures_like": ("image_picture", "real_picture"),
             "generator_objective": ("minimax", "non_saturating"),
         }
         check_choices(self, choices)
@@ -268,7 +274,7 @@ def generator_loss(image_logits, recipe_logits, objective):
     return 0.5 * (first + adversarial.generator(recipe_logits, objective))
 
 
-def reconstruction_loss(real, image_born, recipe_born, pixel_weight):
+def reconstruction_loss(real, image_born, recipe_born, pixel_weight, recipe_like=None):
     """Eq. 6: image-born pictures like real ones, recipe-born like image-born, in features and in pixels.
 
     Args:
@@ -276,6 +282,7 @@ def reconstruction_loss(real, image_born, recipe_born, pixel_weight):
         image_born: (Φ(v_f^I), v_f^I).
         recipe_born: (Φ(v_f^R), v_f^R).
         pixel_weight: β.
+        recipe_like: what the recipe-born are compared with, if not with ``image_born``.
 
     Returns:
         float scalar; each squared norm is a mean over values.
@@ -284,8 +291,9 @@ def reconstruction_loss(real, image_born, recipe_born, pixel_weight):
     def apart(first, second):
         return ops.mean(ops.square(ops.cast(first, "float32") - ops.cast(second, "float32")))
 
-    features = apart(real[0], image_born[0]) + apart(image_born[0], recipe_born[0])
-    pixels = apart(real[1], image_born[1]) + apart(image_born[1], recipe_born[1])
+    wanted = image_born if recipe_like is None else recipe_like
+    features = apart(real[0], image_born[0]) + apart(wanted[0], recipe_born[0])
+    pixels = apart(real[1], image_born[1]) + apart(wanted[1], recipe_born[1])
     return 0.5 * (features + pixel_weight * pixels)
 
 
@@ -424,7 +432,8 @@ class R2GAN(RetrievalModel):
                 judged = self.discriminator_2(features["recipe_picture"], training=training)[1]
             named["generator"] = generator_loss(seen["image"][1], judged, config.generator_objective)
             real, image_born, recipe_born = ((seen[name][0], picture) for name, picture in sides.items())
-            named["reconstruction"] = reconstruction_loss(real, image_born, recipe_born, config.pixel_weight)
+            like = image_born if config.recipe_pictures_like == "image_picture" else real
+            named["reconstruction"] = reconstruction_loss(real, image_born, recipe_born, config.pixel_weight, like)
         if config.semantic:
             first, second = (self.classifier(embeddings, training=training) for embeddings in (image, recipe))
             named["semantic"] = semantic_loss(first, second, batch[schema.CLASS_ID])
