@@ -73,9 +73,9 @@ Where this file fills what the paper leaves open, or departs from it (there is n
   (``generator_objective="minimax"``), or ascends log D (``"non_saturating"``).
 - Eq. 6: squared norms are means over values, so that the three losses stand in the proportion that section 4.1 wants
   (the ranking loss an order of magnitude above the others); as sums over 12,288 values they would be thousands. Φ is
-  D1's, being the one that knows real photos. Recipe-born pictures are compared with image-born ones, as printed, or with
-  the photo itself (``recipe_pictures_like="real_picture"``): what a recipe says of its dish is then not asked to be what
-  the photo's embedding says of it.
+  D1's, being the one that knows real photos. Recipe-born pictures are compared with image-born ones, as printed, or
+  with the photo itself (``recipe_pictures_like="real_picture"``): what a recipe says of its dish is then not asked to
+  be what the photo's embedding says of it.
 - Eq. 7 leaves the background class out, as JNE's code does: it is no class of food.
 - G has no noise input. Real photos are reduced to its size and scaled to [-1, 1]. G begins with a linear layer to
   4 × 4; D's convolutions are 4 × 4 of stride 2 (DCGAN's public code), its last one covers what is left. Widths are
@@ -134,7 +134,7 @@ class R2GANConfig:
         reconstruction_weight: γ of Eq. 8.
         semantic_weight: λ of Eq. 8.
         generator_reconstruction_weight: δ of Eq. 9.
-        recipe_pictures_like: what Eq. 6 compares recipe-born pictures with: ``"image_picture"``, the image-born ones, or
+        recipe_pictures_like: what Eq. 6 compares recipe-born pictures with: ``"image_picture"``, image-born ones, or
             ``"real_picture"``, the photo.
         generator_objective: ``"minimax"`` (Eq. 5) or ``"non_saturating"``.
         picture_size: side of a generated picture (section 4.1: 64).
