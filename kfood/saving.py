@@ -24,6 +24,7 @@ SERIALIZABLE = {
     "kfood.layers.recurrent": ("FinalStates", "HiddenStates"),
     "kfood.layers.shared": ("Affine",),
     "kfood.layers.stackgan": ("GatedLinearUnit", "NoNoise"),
+    "kfood.layers.sub_words": ("SubWords",),
     "kfood.layers.trajectory": ("Ground", "Sketch"),
     "kfood.layers.vit": ("ClassAndPositions",),
     "kfood.layers.waves": ("LineMoments", "PictureMoments"),

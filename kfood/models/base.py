@@ -15,6 +15,8 @@ from keras import ops
 from kfood import backend, distances, replicas, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
+from kfood.layers.presets import with_presets
+from kfood.layers.sub_words import SubWords
 from kfood.models import chunks
 from kfood.models.chunks import random_states
 from kfood.models.phases import Phase
@@ -64,8 +66,9 @@ class RetrievalModel(keras.Model):
     def __init__(self, config, spec, local_scaling=(0, 0), **kwargs):
         super().__init__(**kwargs)
         self.local_scaling = tuple(local_scaling)
-        self.config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
+        config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
         self.spec = from_dict(self.spec_class, spec) if isinstance(spec, Mapping) else spec
+        self.config = with_presets(config, self.spec.image_size)
         self.decoders: dict[str, Decoder] = {}
         self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
         self.loss_means: dict[str, keras.metrics.Mean] = {}
@@ -126,6 +129,11 @@ class RetrievalModel(keras.Model):
     def bags(self) -> list[WordBag]:
         """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
+
+    @property
+    def sub_words(self) -> list[SubWords]:
+        """Layers that are told, before training, what a preset's tokenizer cuts the dataset's words into."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, SubWords)]
 
     def start_from(self, strengths) -> None:
         """Called when the encoders' linear layers were given a start: for a layer between these and the embeddings.
