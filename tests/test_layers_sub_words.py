@@ -12,7 +12,8 @@ from conftest import others_slow, tiny_pairs, tiny_recipes
 
 from kfood.configs import experiment
 from kfood.layers import presets, sub_words
-from kfood.models import MODELS
+from kfood.models import MODELS, load_run
+from kfood.training import TrainingRun
 
 pytest.importorskip("keras_hub")
 import tiny_presets
@@ -209,3 +210,49 @@ def test_refused(tmp_path, rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ValueError, match=r"recipe_encoder\.backbone: expected the package keras-hub .*kfood\[hub\]"):
         presets.described_texts(reader, reader.backbone)
+
+
+@pytest.mark.slow
+def test_a_run_from_training_to_bundle(kitchen, tmp_path, rng, capsys):
+    """Trained on a frozen picture side's features, resumed, exported and asked with text, the preset gone by then."""
+    from kfood.data.dataset import open_dataset
+    from kfood.data.text import RecipeTokenizer
+    from kfood.export.runtime import Bundle
+    from kfood.tools.main import main
+
+    data, run, bundle, preset = (tmp_path / name for name in ("data", "run", "bundle", "preset"))
+    shutil.copytree(kitchen, data)
+    network, preprocess = tiny_presets.save("CLIP", preset, rng)
+    frozen = ("training.freeze_image_epochs=-1", "training.views=1", "image_encoder.weights=imagenet")
+    small = ("spec.image_size=32", "embedding_size=16", "training.batch_size=16", "training.epochs=1")
+    sides = (f"image_encoder.backbone=hub:{preset}", f"recipe_encoder.backbone=hub:{preset}")
+    settings = (*sides, *frozen, *small)
+    train = ["train", "two_tower", "--preset", "small", "--data", str(data), "--run", str(run)]
+    assert main([*train, *(part for setting in settings for part in ("--set", setting))]) == 0
+    dataset = open_dataset(data)
+    assert f"words: {len(dataset.words)} cut into sub-words" in capsys.readouterr().out
+    chosen = experiment("two_tower", "small", overrides=settings)
+    with TrainingRun(run, "two_tower", chosen, dataset, resume=True) as resumed:  # of the same settings
+        assert resumed.progress.epoch == 1
+    trained = load_run(run)
+    (layer,) = trained.sub_words
+    word = trained.spec.word_vocabulary // 2
+    np.testing.assert_array_equal(layer(np.array([[word]], "int32"))[0][0], preprocess(dataset.words[word - 2]))
+    moved = {  # by the first weight of each side
+        side: np.abs(np.asarray(trained.encoders[side].get_layer(name).weights[0]) - np.asarray(own.weights[0])).max()
+        for side, name, own in (
+            ("image", "backbone", network.vision_encoder),
+            ("recipe", "text_backbone", network.text_encoder),
+        )
+    }
+    assert moved["image"] == 0 < 1e-4 < moved["recipe"]
+    shutil.rmtree(preset)
+    again = load_run(run)
+    recipe = {"title": "Apple pie", "ingredients": ["2 apples", "sugar"], "instructions": ["Bake it."]}
+    tokens = RecipeTokenizer(again.spec, dataset.words, dataset.ingredients)(
+        [recipe["title"]], [recipe["ingredients"]], [recipe["instructions"]]
+    )
+    expected = np.asarray(trained.encoders["recipe"](tokens))
+    np.testing.assert_array_equal(again.encoders["recipe"](tokens), expected)
+    assert main(["export", str(run), "--out", str(bundle)]) == 0  # compares both sides, and text in, with Keras
+    np.testing.assert_allclose(Bundle.open(bundle).encode_recipes([recipe]), expected, atol=1e-5)
