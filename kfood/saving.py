@@ -31,11 +31,12 @@ SERIALIZABLE = {
     "kfood.losses.metric_learning": ("Proxies", "Boundaries", "MetricLoss"),
     "kfood.models.acme": ("ACME",),
     "kfood.models.alpha_gao": ("AlphaGAO",),
-    "kfood.models.baselines": ("JNE", "AdaMine", "TwoTower", "Temperature", "CCA", "Projection"),
+    "kfood.models.baselines": ("JNE", "AdaMine", "CCA", "Projection"),
     "kfood.models.ht": ("HT",),
     "kfood.models.mcen": ("MCEN",),
     "kfood.models.r2gan": ("R2GAN",),
     "kfood.models.trajcross": ("TrajCross",),
+    "kfood.models.two_tower": ("TwoTower", "Temperature"),
     "kfood.models.trajectory_baselines": ("MoCo", "Queue", "ACMR", "CorrAE", "DBRLM", "TrajectoryCCA"),
 }
 """Module → the classes that it registers with Keras; a test compares it with what the modules do."""

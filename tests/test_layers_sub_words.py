@@ -38,7 +38,7 @@ def two_tower(name, spec, *overrides, fill=True):
     chosen = experiment("two_tower", "small", overrides=(*sides, *OVERRIDES, *overrides))
     model = MODELS["two_tower"].load()(chosen.model, spec)
     if fill:
-        for layer in model.sub_words:
+        for layer in sub_words.tables(model):
             layer.fill(presets.tokenizer(name)({"words": WORDS, "ingredients": NAMES}[layer.vocabulary]))
     return model
 
@@ -158,7 +158,7 @@ def test_trained_saved_and_loaded_without_the_preset(preset, tiny_batch, tmp_pat
     anew = MODELS["two_tower"].load()(json.loads(json.dumps(model.get_config()["config"])), tiny_recipes())
     anew.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(anew(tiny_batch)["recipe"], expected["recipe"])
-    assert {layer.vocabulary for layer in anew.sub_words} == {"words"}
+    assert {layer.vocabulary for layer in sub_words.tables(anew)} == {"words"}
 
 
 @pytest.mark.parametrize("preset", others_slow(KINDS, ["CLIP"]), indirect=True)
@@ -235,7 +235,7 @@ def test_a_run_from_training_to_bundle(kitchen, tmp_path, rng, capsys):
     with TrainingRun(run, "two_tower", chosen, dataset, resume=True) as resumed:  # of the same settings
         assert resumed.progress.epoch == 1
     trained = load_run(run)
-    (layer,) = trained.sub_words
+    (layer,) = sub_words.tables(trained)
     word = trained.spec.word_vocabulary // 2
     np.testing.assert_array_equal(layer(np.array([[word]], "int32"))[0][0], preprocess(dataset.words[word - 2]))
     moved = {  # by the first weight of each side

@@ -129,6 +129,11 @@ class SubWords(keras.layers.Layer):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
+def tables(model: keras.Model) -> list[SubWords]:
+    """The layers of a model that have to be told, before training, what words are cut into."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, SubWords)]
+
+
 def _packed(values, kept, most, absent):
     """Int ``[batch, n]`` → the kept ones of each row in their order, at most ``most``, then ``absent``."""
     size = values.shape[1]

@@ -16,7 +16,6 @@ from kfood import backend, distances, replicas, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
 from kfood.layers.presets import with_presets
-from kfood.layers.sub_words import SubWords
 from kfood.models import chunks
 from kfood.models.chunks import random_states
 from kfood.models.phases import Phase
@@ -129,11 +128,6 @@ class RetrievalModel(keras.Model):
     def bags(self) -> list[WordBag]:
         """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
-
-    @property
-    def sub_words(self) -> list[SubWords]:
-        """Layers that are told, before training, what a preset's tokenizer cuts the dataset's words into."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, SubWords)]
 
     def start_from(self, strengths) -> None:
         """Called when the encoders' linear layers were given a start: for a layer between these and the embeddings.

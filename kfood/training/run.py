@@ -19,7 +19,7 @@ from kfood.data.features import PhotoFeatures, Views
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding
 from kfood.frozen import embedding_networks, photo_features
-from kfood.layers import presets
+from kfood.layers import presets, sub_words
 from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
@@ -377,7 +377,7 @@ def _start_from(vectors: dict, model: RetrievalModel, path: str, dataset: Recipe
 
 def _cut_words(model: RetrievalModel, dataset: PreparedDataset) -> None:
     """Tells a preset's text encoder what its tokenizer cuts the dataset's words into, and says what it did."""
-    for layer in model.sub_words:
+    for layer in sub_words.tables(model):
         words = getattr(dataset, layer.vocabulary)
         shortened = layer.fill(presets.tokenizer(model.config.recipe_encoder.backbone)(words))
         print(f"{layer.vocabulary}: {len(words)} cut into sub-words, {shortened} of them shortened.")
