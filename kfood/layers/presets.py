@@ -127,7 +127,7 @@ def described_texts(config: Any, name: str) -> dict[str, Any]:
     }
 
 
-def tokenizer(name: str) -> Callable[[list[str]], Any]:
+def tokenizer(name: str) -> Any:
     """What cuts a preset's texts into sub-words: list of strings → for each its ids.
 
     Args:

@@ -138,9 +138,8 @@ def _packed(values, kept, most, absent):
     """Int ``[batch, n]`` → the kept ones of each row in their order, at most ``most``, then ``absent``."""
     size = values.shape[1]
     places = ops.arange(size, dtype="int32")[None, :]
-    _, chosen = ops.top_k(-ops.where(kept, places, places + size), min(most, size))  # the kept ones come first
-    values, kept = (ops.take_along_axis(each, chosen, axis=1) for each in (values, kept))
-    return ops.where(kept, values, absent)
+    order, chosen = ops.top_k(-ops.where(kept, places, places + size), min(most, size))  # the kept ones come first
+    return ops.where(-order < size, ops.take_along_axis(values, chosen, axis=1), absent)
 
 
 def encoded_parts(spec: schema.RecipeSpec, config: Any, parts: Mapping[str, Any]) -> Any:
