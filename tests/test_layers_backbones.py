@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -171,6 +172,29 @@ def test_a_preset_of_keras_hub(preset, rng):
     assert np.abs(np.asarray(fresh) - expected).max() > 0.1
     with pytest.raises(ValueError, match="expected a preset of keras-hub for 32-pixel pictures, received 'nosuch'"):
         image.backbone(32, image.ImageEncoderConfig(backbone="hub:nosuch"))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_a_preset_says_is_kept(twice, preset, rng):
+    """The network of a trained model is made anew, alone or among joined ones, where the preset is no more."""
+    keras_hub, save = preset
+    network = keras_hub.models.ViTBackbone(
+        image_shape=(48, 48, 3), patch_size=16, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=8
+    )
+    folder = save(network, keras_hub.layers.ViTImageConverter(image_size=(48, 48), scale=[0.01, 0.02, 0.03]))
+    name = f"hub:{folder}"
+    named = image.ImageEncoderConfig(backbone=f"{name}+{name}" if twice else name, weights="")
+    kept = named.with_presets(48)
+    assert kept.with_presets(48) is kept
+    first = image.backbone(48, dataclasses.replace(kept, weights="imagenet"))
+    shutil.rmtree(folder)
+    again = image.backbone(48, dataclasses.replace(kept))
+    again.set_weights(first.get_weights())
+    pictures = rng.uniform(0, 255, (2, 48, 48, 3)).astype("float32")
+    np.testing.assert_array_equal(again(pictures), first(pictures))
+    for config, side in ((kept, 32), (named, 48), (dataclasses.replace(kept, backbone="hub:other"), 48)):
+        with pytest.raises(ValueError, match="expected a preset of keras-hub"):  # what is kept is of another
+            config.with_presets(side)
 
 
 def test_a_transformer_without_a_class_token_gives_a_map(preset, rng):

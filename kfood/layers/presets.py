@@ -6,6 +6,7 @@ with weights of its own, a trained model is loaded where the preset is not.
 """
 
 import dataclasses
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,7 @@ def with_presets(config: Any, image_size: int) -> Any:
     Raises:
         ValueError: a preset that cannot be opened, is of pictures of another size, or lacks what it is wanted for.
     """
-    if not dataclasses.is_dataclass(config):
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
         return config
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     asked = {name: value.with_presets(image_size) for name, value in values.items() if hasattr(value, "with_presets")}
@@ -167,7 +168,9 @@ def network(setting: str, name: str, said: dict[str, Any], weights: str) -> Any:
         made = keras.saving.deserialize_keras_object(said["network"])
         if weights in RELEASED:
             size = 0 if compares_with_texts(made) else said["image_size"]
-            made.set_weights(_opened(hub, name, weights=True, image_size=size).get_weights())
+            released = _opened(hub, name, weights=True, image_size=size)
+            for variable, value in zip(made.weights, released.weights, strict=True):
+                variable.assign(value)
     except (ValueError, OSError, TypeError) as error:
         raise ValueError(
             f"{setting}.backbone: expected a preset of keras-hub, received {name.removeprefix(HUB)!r} "
@@ -199,6 +202,7 @@ def _with_texts(hub):
 
 def _opened(hub, name, weights, image_size=0):
     """The preset's network, for pictures of a size where it can be of any."""
+    gc.collect()  # of one opened before: it holds itself, and gigabytes would lie until Python looks for such
     shape = {"image_shape": (image_size, image_size, 3)} if image_size else {}
     return hub.models.Backbone.from_preset(name.removeprefix(HUB), load_weights=weights, **shape)
 
