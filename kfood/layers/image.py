@@ -15,10 +15,13 @@ from kfood import pickles, schema
 from kfood.layers import efficientnet_lite, presets, vit
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.pooling import POOLINGS, pool
-from kfood.layers.presets import HUB, JOINED
+from kfood.layers.presets import HUB
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
 """Where a run folder has the weights of its best epoch's image backbone."""
+
+JOINED = "+"
+"""Between the names of backbones whose feature maps are joined."""
 
 _CAFFE = [  # what keras.applications wants in: BGR minus a mean; RGB/127.5 - 1; RGB by ImageNet's mean and deviation
     "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19",
@@ -73,7 +76,8 @@ class ImageEncoderConfig:
 
     def with_presets(self, image_size: int) -> "ImageEncoderConfig":
         """See :func:`kfood.layers.presets.with_presets`."""
-        return presets.kept(self, lambda name: presets.described_pictures(self, name, image_size))
+        names = [] if is_architecture(self.backbone) else self.backbone.split(JOINED)
+        return presets.kept(self, names, lambda name: presets.described_pictures(self, name, image_size))
 
 
 class Architecture(str):

@@ -8,16 +8,13 @@ with weights of its own, a trained model is loaded where the preset is not.
 import dataclasses
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
 HUB = "hub:"
 """Before the name of a preset of keras-hub."""
-
-JOINED = "+"
-"""Between the names of backbones whose feature maps are joined."""
 
 RELEASED = ("imagenet", "preset")
 """What a config's ``weights`` say for those that a preset comes with, of its pictures or of its texts."""
@@ -41,15 +38,15 @@ def with_presets(config: Any, image_size: int) -> Any:
     return dataclasses.replace(config, **changes) if changes else config
 
 
-def kept(config: Any, describe: Callable[[str], dict[str, Any]]) -> Any:
-    """An encoder's settings with what each preset among its joined backbones says.
+def kept(config: Any, names: Iterable[str], describe: Callable[[str], dict[str, Any]]) -> Any:
+    """An encoder's settings with what each preset among its backbones says.
 
     Args:
-        config: has ``backbone`` and ``preset``.
+        config: has ``preset``.
+        names: of the backbones.
         describe: :func:`described_pictures` or :func:`described_texts` of this config.
     """
-    joined = [] if config.backbone.startswith("{") else config.backbone.split(JOINED)
-    said = {name: describe(name) for name in joined if name.startswith(HUB)}
+    said = {name: describe(name) for name in names if name.startswith(HUB)}
     text = json.dumps(said) if said else ""
     return config if text == config.preset else dataclasses.replace(config, preset=text)
 

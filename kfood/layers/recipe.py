@@ -72,7 +72,7 @@ class RecipeEncoderConfig:
 
     def with_presets(self, image_size: int) -> "RecipeEncoderConfig":
         """See :func:`kfood.layers.presets.with_presets`."""
-        return presets.kept(self, lambda name: presets.described_texts(self, name))
+        return presets.kept(self, [self.backbone], lambda name: presets.described_texts(self, name))
 
 
 def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int) -> keras.Model:
