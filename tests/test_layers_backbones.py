@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -173,6 +174,29 @@ def test_a_preset_of_keras_hub(preset, rng):
         image.backbone(32, image.ImageEncoderConfig(backbone="hub:nosuch"))
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_a_preset_says_is_kept(twice, preset, rng):
+    """The network of a trained model is made anew, alone or among joined ones, where the preset is no more."""
+    keras_hub, save = preset
+    network = keras_hub.models.ViTBackbone(
+        image_shape=(48, 48, 3), patch_size=16, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=8
+    )
+    folder = save(network, keras_hub.layers.ViTImageConverter(image_size=(48, 48), scale=[0.01, 0.02, 0.03]))
+    name = f"hub:{folder}"
+    named = image.ImageEncoderConfig(backbone=f"{name}+{name}" if twice else name, weights="")
+    kept = named.with_presets(48)
+    assert kept.with_presets(48) is kept
+    first = image.backbone(48, dataclasses.replace(kept, weights="imagenet"))
+    shutil.rmtree(folder)
+    again = image.backbone(48, dataclasses.replace(kept))
+    again.set_weights(first.get_weights())
+    pictures = rng.uniform(0, 255, (2, 48, 48, 3)).astype("float32")
+    np.testing.assert_array_equal(again(pictures), first(pictures))
+    for config, side in ((kept, 32), (named, 48), (dataclasses.replace(kept, backbone="hub:other"), 48)):
+        with pytest.raises(ValueError, match="expected a preset of keras-hub"):  # what is kept is of another
+            config.with_presets(side)
+
+
 def test_a_transformer_without_a_class_token_gives_a_map(preset, rng):
     keras_hub, save = preset
     network = keras_hub.models.ViTBackbone(
@@ -188,25 +212,13 @@ def test_a_transformer_without_a_class_token_gives_a_map(preset, rng):
     np.testing.assert_allclose(pooled, np.mean(network(pictures), axis=1), atol=1e-5)
 
 
-def two_sided(keras_hub, kind):
-    """A tiny CLIP or SigLIP, its weights random, and a converter with a scale and an offset for each channel."""
-    sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "intermediate_dim": 8}
-    models = keras_hub.models
-    vision = getattr(models, f"{kind}VisionEncoder")(patch_size=16, image_shape=(32, 32, 3), **sizes)
-    text = getattr(models, f"{kind}TextEncoder")(vocabulary_size=9, embedding_dim=8, max_sequence_length=6, **sizes)
-    more = {"projection_dim": 6} if kind == "CLIP" else {}
-    converter = getattr(keras_hub.layers, f"{kind}ImageConverter")
-    return (
-        getattr(models, f"{kind}Backbone")(vision, text, **more, name=kind),
-        converter(image_size=(32, 32), scale=[0.01, 0.02, 0.03], offset=[-0.1, 0.2, 0.3]),
-    )
-
-
 @pytest.mark.parametrize(("kind", "width"), [("CLIP", 6), ("SigLIP", 8)])
 def test_the_picture_side_of_a_preset_with_texts(kind, width, preset, rng):
     """The vector that the preset itself compares with texts, of pictures normalised as the preset says."""
-    keras_hub, save = preset
-    network, converter = two_sided(keras_hub, kind)
+    from tiny_presets import two_sided
+
+    network, converter = two_sided(kind, vocabulary=9, length=6)
+    save = preset[1]
     folder = save(network, converter, power=1, spread=1.0)
     config = image.ImageEncoderConfig(backbone=f"hub:{folder}", weights="imagenet")
     pictures = np.repeat(np.repeat(rng.uniform(0, 255, (3, 2, 2, 3)), 16, 1), 16, 2).astype("float32")  # plain patches
@@ -221,27 +233,6 @@ def test_the_picture_side_of_a_preset_with_texts(kind, width, preset, rng):
     assert np.abs(np.reshape(fresh, (3, width)) - expected).max() > 0.1
     with pytest.raises(ValueError, match=r"pictures of 32 pixels for .*, received 48; set spec\.image_size=32"):
         image.backbone(48, config)
-
-
-@pytest.mark.parametrize("kind", ["CLIP", "SigLIP"])
-def test_an_encoder_on_such_a_preset_is_exported(kind, preset, tiny_spec, tiny_batch):
-    from kfood.export import parity, saved_model
-    from kfood.export.onnx import convert
-
-    folder = preset[1](*two_sided(preset[0], kind), power=1)
-    chosen = experiment("two_tower", "small", overrides=("embedding_size=8", "recipe_encoder.word_size=6")).model
-    encoder = image.ImageEncoderConfig(backbone=f"hub:{folder}")
-    model = MODELS["two_tower"].load()(dataclasses.replace(chosen, image_encoder=encoder), tiny_spec)
-    model.compile(run_eagerly=True)
-    losses = [model.train_on_batch(tiny_batch, return_dict=True)["loss"] for _ in range(3)]
-    assert losses[-1] < losses[0]
-    pictures = tiny_batch["image"]
-    expected = np.asarray(model.encoders["image"]({"image": pictures}))
-    with saved_model.portable(model):
-        run = parity.onnx_run(convert(saved_model.tensor_endpoints(model)["encode_image"]))
-        for rows in (1, 3, 8):
-            found = run({"image": pictures[:rows]})
-            np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -1,4 +1,4 @@
-"""The baselines: their losses against naive references, CCA against its definition, a learned temperature."""
+"""The baselines: their losses against naive references, CCA against its definition."""
 
 import dataclasses
 
@@ -13,8 +13,7 @@ from test_models_contract import make
 from kfood import schema
 from kfood.layers import canonical
 from kfood.losses import ranking
-from kfood.models import baselines
-from kfood.models.baselines import CCAConfig, TwoTowerConfig
+from kfood.models.baselines import CCAConfig
 
 
 def _cosines(a, b):
@@ -133,39 +132,6 @@ def test_the_model_computes_its_losses(name, tiny_spec, tiny_batch):
 
 def test_jne_weights_make_one(tiny_spec):
     assert dict(make("jne", tiny_spec, compiled=False).phases[-1].weights) == {"pairs": 0.98, "semantic": 0.02}
-
-
-def test_the_temperature_is_learned_and_bounded(rng):
-    layer = baselines.Temperature(0.07)
-    layer.build()
-    similarities = rng.uniform(-1, 1, (3, 3)).astype("float32")
-    np.testing.assert_allclose(ops.convert_to_numpy(layer(similarities)), similarities / 0.07, rtol=1e-4)
-    layer.log_scale.assign(20.0)
-    np.testing.assert_allclose(ops.convert_to_numpy(layer(similarities)), similarities * 100, rtol=1e-4)
-    with pytest.raises(ValueError, match="temperature: expected a positive number"):
-        TwoTowerConfig(temperature=0.0)
-
-
-def test_the_sigmoid_has_a_learned_bias(tiny_spec, tiny_batch, tmp_path):
-    model = make("two_tower", tiny_spec, overrides=("loss=sigmoid", "bias=1", "temperature=0.5"))
-    image, recipe = (ops.convert_to_numpy(x) for x in model(tiny_batch).values())
-    numbers = np.array([0, 1, 2, 3, 4, 5, 1, 7])
-    alike = numbers[:, None] == numbers[None, :]
-    expected = oracles.pairwise_sigmoid(_cosines(image, recipe) / 0.5 + 1.0, alike)
-    batch = tiny_batch | {"recipe_number": numbers}
-    assert float(model.compute_losses(batch)["contrastive"]) == pytest.approx(expected, rel=1e-3)
-    model.compile(keras.optimizers.Adam(0.003), run_eagerly=True)
-    losses = [model.train_on_batch(batch, return_dict=True)["contrastive"] for _ in range(15)]
-    assert losses[-1] < 0.8 * losses[0]
-    assert float(model.temperature.added.numpy()) < 0.99  # most of a batch is no pair
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert float(loaded.temperature.added.numpy()) == float(model.temperature.added.numpy())
-    assert float(loaded.compute_losses(batch)["contrastive"]) == pytest.approx(
-        float(model.compute_losses(batch)["contrastive"]), rel=1e-5
-    )
-    with pytest.raises(ValueError, match="loss: expected one of"):
-        TwoTowerConfig(loss="hinge")
 
 
 # CCA

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from kfood.models import MODELS
+from kfood.settings import without_sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +48,9 @@ def describe(args: Describe) -> dict[str, Any]:
     from kfood.configs import experiment
     from kfood.models import parameters
 
+    chosen = experiment(args.model, args.preset, args.variant, args.set)
     # Weights change no figure, and need not be at hand.
-    chosen = experiment(args.model, args.preset, args.variant, (*args.set, "image_encoder.weights="))
-    model = MODELS[args.model].load()(chosen.model, chosen.spec)
+    model = MODELS[args.model].load()(without_sources(dataclasses.asdict(chosen.model)), chosen.spec)
     parts: dict[str, int] = {}
     counted: set[int] = set()
     encoders = list(model.encoders.values())

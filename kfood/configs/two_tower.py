@@ -1,11 +1,11 @@
-"""The two-tower model with a symmetric softmax, :mod:`kfood.models.baselines`.
+"""The two-tower model with a symmetric softmax, :mod:`kfood.models.two_tower`.
 
 No paper trains it on Recipe1M in this form: ``published`` has the sizes of the others beside it.
 """
 
 from kfood.configs import Experiment
 from kfood.configs.common import PUBLISHED_SPEC, pretrained_experiment, small_experiment
-from kfood.models.baselines import TwoTowerConfig
+from kfood.models.two_tower import TwoTowerConfig
 from kfood.training import TrainingConfig
 
 

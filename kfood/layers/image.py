@@ -12,15 +12,13 @@ import numpy as np
 from keras import ops
 
 from kfood import pickles, schema
-from kfood.layers import efficientnet_lite, vit
+from kfood.layers import efficientnet_lite, presets, vit
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.pooling import POOLINGS, pool
+from kfood.layers.presets import HUB
 
 RUN_WEIGHTS = pathlib.PurePath("checkpoints", "backbone.weights.h5")
 """Where a run folder has the weights of its best epoch's image backbone."""
-
-HUB = "hub:"
-"""Before the name of a preset of keras-hub."""
 
 JOINED = "+"
 """Between the names of backbones whose feature maps are joined."""
@@ -56,6 +54,8 @@ class ImageEncoderConfig:
         blocks: residual blocks in each stage of ``"small"``.
         pooling: how the feature map becomes a vector, one of :data:`kfood.layers.pooling.POOLINGS`.
         dropout: rate on the pooled features, training only.
+        preset: what presets of keras-hub say of themselves (JSON by name, :mod:`kfood.layers.presets`); a model fills
+            it in.
     """
 
     backbone: str = "ResNet50"
@@ -64,6 +64,7 @@ class ImageEncoderConfig:
     blocks: int = 1
     pooling: Literal["mean", "roots", "regional_roots"] = "mean"
     dropout: float = 0.0
+    preset: str = ""
 
     def __post_init__(self):
         if self.pooling not in POOLINGS:
@@ -72,6 +73,11 @@ class ImageEncoderConfig:
             object.__setattr__(self, "weights", "")
         if isinstance(self.backbone, keras.Model):
             object.__setattr__(self, "backbone", Architecture(self.backbone))
+
+    def with_presets(self, image_size: int) -> "ImageEncoderConfig":
+        """See :func:`kfood.layers.presets.with_presets`."""
+        names = [] if is_architecture(self.backbone) else self.backbone.split(JOINED)
+        return presets.kept(self, names, lambda name: presets.described_pictures(self, name, image_size))
 
 
 class Architecture(str):
@@ -216,39 +222,17 @@ def _map(features):
 
 
 def _hub(picture, config):
-    """Picture in [0, 255] → what a preset of keras-hub makes of it, after the preset's own normalisation."""
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ValueError(
-            f"image_encoder.backbone: expected the package keras-hub for {config.backbone!r}, received none; "
-            "install kfood[hub]."
-        ) from error
-    preset = config.backbone.removeprefix(HUB)
-    try:
-        converter = keras_hub.layers.ImageConverter.from_preset(preset)
-        with_texts = converter.backbone_cls in (keras_hub.models.CLIPBackbone, keras_hub.models.SigLIPBackbone)
-        shape = {} if with_texts else {"image_shape": tuple(picture.shape[1:])}
-        network = keras_hub.models.Backbone.from_preset(preset, load_weights=config.weights == "imagenet", **shape)
-    except (ValueError, OSError, TypeError) as error:
-        raise ValueError(
-            f"image_encoder.backbone: expected a preset of keras-hub for {picture.shape[1]}-pixel pictures, received "
-            f"{preset!r} ({str(error).strip().splitlines()[0]})."
-        ) from error
-    if converter.scale is not None or converter.offset is not None:
-        scale = 1.0 if converter.scale is None else converter.scale
-        picture = keras.layers.Rescaling(scale, 0.0 if converter.offset is None else converter.offset)(picture)
-    return _vector_compared_with_texts(network, picture, preset) if with_texts else network(picture)
+    """Picture in [0, 255] → what a preset of keras-hub makes of it, after the preset's own normalisation.
 
-
-def _vector_compared_with_texts(network, picture, preset):
-    """Normalised picture → what CLIP or SigLIP compares with texts, pooled and projected, as a map of one place."""
-    side = network.vision_encoder.image_shape[0]
-    if picture.shape[1] != side:
-        raise ValueError(
-            f"image_encoder.backbone: expected pictures of {side} pixels for {preset!r}, received "
-            f"{picture.shape[1]}; set spec.image_size={side}."
-        )
+    Of CLIP and SigLIP what they compare with texts, pooled and projected, as a map of one place.
+    """
+    said = presets.described_pictures(config, config.backbone, picture.shape[1])
+    network = presets.network("image_encoder", config.backbone, said, config.weights)
+    if said["scale"] is not None or said["offset"] is not None:
+        scale = 1.0 if said["scale"] is None else said["scale"]
+        picture = keras.layers.Rescaling(scale, 0.0 if said["offset"] is None else said["offset"])(picture)
+    if not presets.compares_with_texts(network):
+        return network(picture)
     vector = network.get_vision_embeddings(picture)
     return keras.layers.Reshape((1, 1, vector.shape[-1]), name="map")(vector)
 

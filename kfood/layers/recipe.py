@@ -1,6 +1,7 @@
 """The recipe encoder of JNE, R2GAN and ACME: bi-LSTM over ingredients, hierarchical LSTM over instructions.
 
-Or, for data too small to learn words from, a linear map of the recipe's words (``bag_words``)."""
+Or, for data too small to learn words from, a linear map of the recipe's words (``bag_words``); or the text encoder of a
+preset of keras-hub (``backbone``)."""
 
 import dataclasses
 import math
@@ -9,9 +10,11 @@ import keras
 from keras import ops
 
 from kfood import schema
+from kfood.layers import presets
 from kfood.layers.bag import word_bag
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.recurrent import FinalStates, lengths
+from kfood.layers.sub_words import encoded_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,11 @@ class RecipeEncoderConfig:
         part_dropout: chance of a recipe's title, ingredients or instructions (each) to be left out, training only: so
             that a title alone, or a list of ingredients, can be a query; never all of them. 0 in the papers.
         word_dropout: chance of a word's vector to be left out whole (the others scaled up), training only.
+        backbone: ``"hub:"`` and a preset of keras-hub that holds CLIP or SigLIP: its text encoder is all that reads a
+            recipe, part by part, in place of all recurrences and tables; ``dropout`` and ``part_dropout`` stay
+            (:mod:`kfood.layers.sub_words`). Empty: off.
+        weights: of that: ``"preset"``, those that the preset comes with, or empty for random ones.
+        preset: what it says of itself (JSON, :mod:`kfood.layers.presets`); a model fills it in.
         vectors: file of word2vec, ``.bin`` or text, that the tables of words and ingredient names start from where
             ``kfood train`` makes the model (:mod:`kfood.data.word_vectors`); empty: all start random.
     """
@@ -49,7 +57,22 @@ class RecipeEncoderConfig:
     dropout: float = 0.0
     part_dropout: float = 0.0
     word_dropout: float = 0.0
+    backbone: str = ""
+    weights: str = "preset"
+    preset: str = ""
     vectors: str = ""
+
+    def __post_init__(self):
+        if self.backbone and not self.backbone.startswith(presets.HUB):
+            raise ValueError(
+                f"recipe_encoder.backbone: expected nothing or {presets.HUB}PRESET, received {self.backbone!r}."
+            )
+        if self.weights not in ("", "preset"):
+            raise ValueError(f"recipe_encoder.weights: expected 'preset' or nothing, received {self.weights!r}.")
+
+    def with_presets(self, image_size: int) -> "RecipeEncoderConfig":
+        """See :func:`kfood.layers.presets.with_presets`."""
+        return presets.kept(self, [self.backbone], lambda name: presets.described_texts(self, name))
 
 
 def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int) -> keras.Model:
@@ -65,8 +88,12 @@ def recipe_tower(spec: schema.RecipeSpec, config: RecipeEncoderConfig, size: int
     """
     inputs = symbolic_inputs(spec.recipe_inputs())
     received = PartDropout(config.part_dropout, name="parts_kept")(inputs)
-    if config.bag_words:
-        joined = keras.layers.Dropout(config.dropout)(word_bag(spec, config.bag_words, config.bag_filling)(received))
+    if config.backbone or config.bag_words:
+        if config.backbone:
+            joined = encoded_parts(spec, config, received)
+        else:
+            joined = word_bag(spec, config.bag_words, config.bag_filling)(received)
+        joined = keras.layers.Dropout(config.dropout)(joined)
         return keras.Model(inputs, _embedding(size)(joined), name="recipe")
     tables = {}
     if spec.ingredient_unit == "word" or schema.INSTRUCTIONS in inputs or schema.TITLE in inputs:

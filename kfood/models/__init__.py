@@ -57,7 +57,7 @@ _OWN = {
     "cca": Entry("kfood.models.baselines", "CCA"),
     "jne": Entry("kfood.models.baselines", "JNE"),
     "adamine": Entry("kfood.models.baselines", "AdaMine"),
-    "two_tower": Entry("kfood.models.baselines", "TwoTower"),
+    "two_tower": Entry("kfood.models.two_tower", "TwoTower"),
 }
 ENTRY_POINTS = "kfood.models"
 """Group of entry points by which an installed package names its models, which are trained on recipes: ``name =

@@ -15,6 +15,7 @@ from keras import ops
 from kfood import backend, distances, replicas, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
+from kfood.layers.presets import with_presets
 from kfood.models import chunks
 from kfood.models.chunks import random_states
 from kfood.models.phases import Phase
@@ -64,8 +65,9 @@ class RetrievalModel(keras.Model):
     def __init__(self, config, spec, local_scaling=(0, 0), **kwargs):
         super().__init__(**kwargs)
         self.local_scaling = tuple(local_scaling)
-        self.config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
+        config = from_dict(self.config_class, config) if isinstance(config, Mapping) else config
         self.spec = from_dict(self.spec_class, spec) if isinstance(spec, Mapping) else spec
+        self.config = with_presets(config, self.spec.image_size)
         self.decoders: dict[str, Decoder] = {}
         self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
         self.loss_means: dict[str, keras.metrics.Mean] = {}

@@ -3,10 +3,9 @@ r"""What every recipe paper compares with, and what a user would try first, on t
 - :class:`CCA`: canonical correlation analysis of frozen features, in closed form (Hotelling 1936).
 - :class:`JNE`: Salvador et al., Learning Cross-modal Embeddings for Cooking Recipes and Food Images, CVPR 2017.
 - :class:`AdaMine`: Carvalho et al., Cross-Modal Retrieval in the Cooking Context, SIGIR 2018.
-- :class:`TwoTower`: symmetric in-batch softmax with a learned temperature (CLIP: Radford et al. 2021), or a sigmoid for
-  each image and recipe (SigLIP: Zhai et al. 2023).
 
-The last three differ in one method, their losses; encoders, cosine distance and training are the same.
+The last two, and the two-tower model (:mod:`kfood.models.two_tower`), differ in one method, their losses; encoders,
+cosine distance and training are the same, :class:`JointEmbedding`.
 
 =========  ==========================================  ==========================================================
 model      loss                                        function
@@ -15,8 +14,6 @@ JNE        cosine loss of pairs, α = 0.1               :func:`~kfood.losses.ran
 JNE        semantic regularisation, weight 0.02        :func:`~kfood.losses.reconstruction.classes`
 AdaMine    instance triplets, α = 0.3, adaptive        :func:`~kfood.losses.ranking.instance_triplets`
 AdaMine    semantic triplets, λ = 0.3, adaptive        :func:`~kfood.losses.ranking.class_triplets`
-two-tower  cross-entropy over the batch's cosines      :func:`~kfood.losses.ranking.symmetric_cross_entropy`
-two-tower  or, loss = "sigmoid": pair or no pair       :func:`~kfood.losses.ranking.pairwise_sigmoid`
 CCA        none: the projections are solved for        :mod:`kfood.layers.canonical`
 =========  ==========================================  ==========================================================
 
@@ -39,7 +36,6 @@ Where they depart from their papers:
 """
 
 import dataclasses
-from typing import Literal
 
 import keras
 from keras import ops
@@ -57,11 +53,10 @@ from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
 from kfood.models.base import RetrievalModel, batch_of, recipes_of, run
 from kfood.models.phases import OptimizerConfig, Phase
-from kfood.settings import check_choices
 
 
 @dataclasses.dataclass(frozen=True)
-class _JointEmbeddingConfig:
+class JointEmbeddingConfig:
     """What JNE, AdaMine and the two-tower model have in common; the defaults are JNE's.
 
     Attributes:
@@ -87,7 +82,7 @@ class _JointEmbeddingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class JNEConfig(_JointEmbeddingConfig):
+class JNEConfig(JointEmbeddingConfig):
     """Settings of JNE beside the common ones; the defaults are the paper's and its code's.
 
     Attributes:
@@ -102,7 +97,7 @@ class JNEConfig(_JointEmbeddingConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaMineConfig(_JointEmbeddingConfig):
+class AdaMineConfig(JointEmbeddingConfig):
     """Settings of AdaMine beside the common ones; the defaults are the paper's.
 
     Attributes:
@@ -112,31 +107,6 @@ class AdaMineConfig(_JointEmbeddingConfig):
 
     margin: float = 0.3
     semantic_weight: float = 0.3
-
-
-_CONTRASTIVE = {"softmax": ranking.symmetric_cross_entropy, "sigmoid": ranking.pairwise_sigmoid}
-"""The two-tower model's losses: logits, who belongs together and further negatives → a scalar."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TwoTowerConfig(_JointEmbeddingConfig):
-    """Settings of the two-tower model beside the common ones.
-
-    Attributes:
-        loss: ``"softmax"`` of Radford et al. 2021, or ``"sigmoid"`` of Zhai et al. 2023.
-        temperature: at the start; it is learned (0.07; with the sigmoid 0.1 in its paper).
-        bias: of the sigmoid's logits at the start; it is learned (-10: at first all are taken for no pair).
-    """
-
-    loss: Literal["softmax", "sigmoid"] = "softmax"
-    temperature: float = 0.07
-    bias: float = -10.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_choices(self, {"loss": tuple(_CONTRASTIVE)})
-        if not self.temperature > 0:
-            raise ValueError(f"temperature: expected a positive number, received {self.temperature}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +138,7 @@ class CCAConfig:
             raise ValueError(f"ridge: expected a positive number, received {self.ridge}.")
 
 
-class _JointEmbedding(RetrievalModel):
+class JointEmbedding(RetrievalModel):
     """Two encoders, cosine distance, one phase; a subclass says which losses with which weights."""
 
     def __init__(self, config, spec, name, **kwargs):
@@ -197,15 +167,24 @@ class _JointEmbedding(RetrievalModel):
                     f"memory: expected recipe_number, or id, in a batch, to know its recipes again, received "
                     f"{sorted(batch)}."
                 )
-            features["recipes"] = recipes_of(batch, features["image"])
+            features["recipes"] = self.recipes(batch, features["image"])
         return features
+
+    def recipes(self, batch, embeddings):
+        """See :func:`kfood.models.base.recipes_of`."""
+        return recipes_of(batch, embeddings)
+
+    def alike(self, batch, embeddings):
+        """Which images are of which recipes of the batch: bool ``[batch, batch]``."""
+        recipes = self.recipes(batch, embeddings)
+        return miners.matches(recipes, recipes)
 
     def end_step(self, features):
         """What the memory keeps."""
         if self.memory is not None:
             self.memory.push(features["image"], features["recipe"], features["recipes"])
 
-    def _others(self, features, training, compared):
+    def others(self, features, training, compared):
         """What the memory adds to a training loss; ``compared``: cosines → what the loss wants of them."""
         if self.memory is None or not training:
             return None
@@ -214,7 +193,7 @@ class _JointEmbedding(RetrievalModel):
 
 
 @keras.saving.register_keras_serializable("kfood")
-class JNE(_JointEmbedding):
+class JNE(JointEmbedding):
     """Joint neural embedding: cosine loss of pairs and semantic regularisation (Salvador et al. 2017, section 4).
 
     Args:
@@ -244,17 +223,17 @@ class JNE(_JointEmbedding):
         return {
             "pairs": ranking.mismatched_pairs(
                 cosines,
-                _alike(batch, image),
+                self.alike(batch, image),
                 self.config.margin,
                 self.config.positive_share,
-                self._others(features, training, lambda cosines: cosines),
+                self.others(features, training, lambda cosines: cosines),
             ),
             "semantic": sum(semantic),
         }
 
 
 @keras.saving.register_keras_serializable("kfood")
-class AdaMine(_JointEmbedding):
+class AdaMine(JointEmbedding):
     """Instance and semantic triplets, each divided by how many of them are active (Carvalho et al. 2018, section 3).
 
     Args:
@@ -274,86 +253,14 @@ class AdaMine(_JointEmbedding):
         """``instance`` and ``semantic``, each the sum over both directions."""
         between = distances.cosine(features["image"], features["recipe"])
         labels, margin = batch[schema.CLASS_ID], self.config.margin
-        same = _alike(batch, features["image"])
+        same = self.alike(batch, features["image"])
         sides = (between, ops.transpose(between))
         return {
             "instance": ranking.instance_triplets(
-                between, same, margin, self._others(features, training, lambda cosines: 1.0 - cosines)
+                between, same, margin, self.others(features, training, lambda cosines: 1.0 - cosines)
             ),
             "semantic": sum(ranking.class_triplets(side, labels, schema.BACKGROUND_CLASS, margin) for side in sides),
         }
-
-
-@keras.saving.register_keras_serializable("kfood")
-class TwoTower(_JointEmbedding):
-    """A contrastive loss of the batch's cosines with a learned temperature (Radford et al. 2021, Figure 3).
-
-    Or, with ``loss="sigmoid"``, also a learned bias (Zhai et al. 2023, section 3.2).
-
-    Args:
-        config: :class:`TwoTowerConfig`, or the same as a dict.
-        spec: :class:`kfood.schema.RecipeSpec`, or the same as a dict.
-    """
-
-    config_class = TwoTowerConfig
-
-    def __init__(self, config=TwoTowerConfig(), spec=schema.RecipeSpec(), name="two_tower", **kwargs):  # noqa: B008
-        super().__init__(config, spec, name, **kwargs)
-
-    def _terms(self):
-        bias = self.config.bias if self.config.loss == "sigmoid" else None
-        self.temperature = Temperature(self.config.temperature, bias, dtype="float32", name="temperature")
-        self.temperature.build()
-        return {"contrastive": 1.0}, (self.temperature,)
-
-    def losses_of(self, phase, features, batch, training):
-        """``contrastive``."""
-        cosines = 1.0 - distances.cosine(features["image"], features["recipe"])
-        return {
-            "contrastive": _CONTRASTIVE[self.config.loss](
-                self.temperature(cosines),
-                _alike(batch, features["image"]),
-                self._others(features, training, self.temperature),
-            )
-        }
-
-
-@keras.saving.register_keras_serializable("kfood")
-class Temperature(keras.layers.Layer):
-    """Divides similarities by a learned temperature, which is held at 0.01 at least (Radford et al. 2021, section 2.5).
-
-    Args:
-        start: temperature before training.
-        bias: what is added then, before training; it is learned (Zhai et al. 2023). None: nothing is added.
-    """
-
-    def __init__(self, start, bias=None, **kwargs):
-        super().__init__(**kwargs)
-        self.start = start
-        self.bias = bias
-
-    def build(self, shape=None):
-        """The temperature's logarithm is what is learned."""
-        start = keras.initializers.Constant(-float(ops.log(self.start)))
-        self.log_scale = self.add_weight(shape=(), initializer=start, name="log_scale")
-        if self.bias is not None:
-            self.added = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.bias), name="bias")
-        self.built = True
-
-    def call(self, similarities):
-        """Float of any shape to the same."""
-        scaled = similarities * ops.exp(ops.minimum(self.log_scale, ops.log(100.0)))
-        return scaled if self.bias is None else scaled + self.added
-
-    def get_config(self):
-        """Arguments of the constructor."""
-        return super().get_config() | {"start": self.start, "bias": self.bias}
-
-
-def _alike(batch, embeddings):
-    """Which images are of which recipes of the batch: bool ``[batch, batch]``."""
-    recipes = recipes_of(batch, embeddings)
-    return miners.matches(recipes, recipes)
 
 
 @keras.saving.register_keras_serializable("kfood")

@@ -73,8 +73,8 @@ from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
 from kfood.losses import adversarial
 from kfood.models.base import RetrievalModel
-from kfood.models.baselines import Temperature
 from kfood.models.phases import OptimizerConfig, Phase
+from kfood.models.two_tower import Temperature
 from kfood.settings import check_choices
 
 

@@ -44,7 +44,7 @@ from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.pictures import reduced
 from kfood.losses import adversarial, ranking
 from kfood.models.base import select
-from kfood.models.baselines import CCA, Temperature
+from kfood.models.baselines import CCA
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.models.trajcross import (
     TrajCrossConfig,
@@ -55,6 +55,7 @@ from kfood.models.trajcross import (
     shown_to,
     trajectory_shape,
 )
+from kfood.models.two_tower import Temperature
 
 _TARGET_SIDE = 16
 

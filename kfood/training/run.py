@@ -19,6 +19,7 @@ from kfood.data.features import PhotoFeatures, Views
 from kfood.data.images import Augmentation
 from kfood.evaluation import embedding
 from kfood.frozen import embedding_networks, photo_features
+from kfood.layers import presets, sub_words
 from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
@@ -87,6 +88,7 @@ class TrainingRun:
         self._held = contextlib.ExitStack()
         _check(self.config, dataset)
         spec = dataset.fit(experiment.spec)
+        experiment = dataclasses.replace(experiment, model=presets.with_presets(experiment.model, spec.image_size))
         self._description = _description(name, variant, experiment, spec, dataset)
         shared = devices.shared(self.config)
         if not resume:
@@ -192,6 +194,7 @@ class TrainingRun:
         """What is learned of the training split before the first epoch."""
         for bag in self.model.bags:
             bag.adapt(self._batches("train", training=False, photos=False))
+        _cut_words(self.model, self._dataset)
         if self.config.start == "canonical":
             views = max(1, self.config.views)
             steps = views * pipeline.steps_per_epoch(self._dataset, "train", self.config.batch_size)
@@ -370,3 +373,11 @@ def _start_from(vectors: dict, model: RetrievalModel, path: str, dataset: Recipe
     tables = {"words": dataset.words, "ingredient_names": dataset.ingredients}
     for table, (known, all_words) in word_vectors.start_tables(model.encoders["recipe"], vectors, tables).items():
         print(f"{table}: {known} of {all_words} start from {path}.")
+
+
+def _cut_words(model: RetrievalModel, dataset: PreparedDataset) -> None:
+    """Tells a preset's text encoder what its tokenizer cuts the dataset's words into, and says what it did."""
+    for layer in sub_words.tables(model):
+        words = getattr(dataset, layer.vocabulary)
+        shortened = layer.fill(presets.tokenizer(model.config.recipe_encoder.backbone)(words))
+        print(f"{layer.vocabulary}: {len(words)} cut into sub-words, {shortened} of them shortened.")
