@@ -9,7 +9,8 @@ file                        inputs                                         outpu
 ``<e>_text_encoder.onnx``   ``title`` string [batch], ``ingredients``      ``embedding``; ``words`` int64 [batch]: how
                             string [batch, n], ``instructions`` string     many tokens were read, 0 where the embedding
                             [batch, m], ``""`` where there are fewer       says nothing; ``known_words`` int64 [batch]:
-                                                                           how many of them are in the vocabulary
+                                                                           how many of them are in the vocabulary, or
+                                                                           are read as a word of it
 ``<e>_pixels_encoder.onnx`` ``image`` uint8 [batch, height, width, 3]      ``embedding``
 =========================== ============================================== ============================================
 

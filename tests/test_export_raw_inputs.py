@@ -95,7 +95,19 @@ def test_ten_thousand_fuzzed_strings_give_the_ids_of_training(rng, unit):
         check_equal(spec, titles, rng.choice(np.array(lines, object), (len(titles), 10)), columns([*titles], 1))
 
 
-@pytest.mark.parametrize("line", ["A" * 1_000_000, "é, " * 300_000, "- " * 500_000, "salt " * 200_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A" * 1_000_000,
+        "é, " * 300_000,
+        "- " * 500_000,
+        "salt " * 200_000,
+        "1½" * 300_000,
+        "1-2/" * 250_000,
+        "1" * 1_000_000,
+    ],
+    ids=lambda line: line[:4],
+)
 def test_a_line_of_a_megabyte(line):
     texts = np.array([line, "leek"], object)
     check_equal(make_spec(), texts, texts[:, None], texts[:, None])
