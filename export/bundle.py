@@ -37,7 +37,7 @@ import tensorflow as tf
 import kfood
 from kfood import distances, folders, photo_files, recipe_texts, schema
 from kfood.data import dataset
-from kfood.data.text import TOKEN_PATTERN, RecipeTokenizer
+from kfood.data.text import AMOUNT_PATTERN, LEAST_BEGINNING, MOST_CUT, WORD_PATTERN, RecipeTokenizer
 from kfood.export import (
     bundle_files,
     card,
@@ -55,8 +55,11 @@ from kfood.export import (
 SAVED_MODEL = "saved_model/1"
 
 _TEXT = {
-    "tokens": f"lower ASCII letters, then every match of RE2 {TOKEN_PATTERN}",
-    "ids": "0 padding, 1 unknown, line index + 2; lines without a token are skipped",
+    "rule": schema.TOKEN_RULE,
+    "tokens": f"lower ASCII letters, then every match of RE2 {AMOUNT_PATTERN}|{WORD_PATTERN}, an amount "
+    "spelled as 2, 1.5, 2-3, 1/2 or 1-1/2",
+    "ids": "0 padding, 1 unknown, line index + 2; lines without a token are skipped; an unknown word is read as its "
+    f"longest known beginning of {LEAST_BEGINNING} characters or more, at most {MOST_CUT} fewer",
 }
 
 

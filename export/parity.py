@@ -187,6 +187,8 @@ def sample_recipes(spec: schema.RecipeSpec, words: list[str], ingredients: list[
     """Recipes of the vocabulary's words and of others, in any script, with empty lines, too long and too short."""
     generator = np.random.default_rng(2)
     known = [*words[:2000], "Zzyzx", "ÉCLAIR", "½", "日本", "naïve", "U+1F600 😀", "---", "3.5"]
+    known += ["1½", "1 1/2", "2–3", "2,5", "1⁄4-inch", "500g"]
+    known += [f"{word}{ending}" for word in words[:50] for ending in ("s", "ed")]
     names = [*ingredients[:2000], "Unknown Thing", " "]
 
     def text(most):

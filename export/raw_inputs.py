@@ -9,14 +9,17 @@ file                        inputs                                         outpu
 ``<e>_text_encoder.onnx``   ``title`` string [batch], ``ingredients``      ``embedding``; ``words`` int64 [batch]: how
                             string [batch, n], ``instructions`` string     many tokens were read, 0 where the embedding
                             [batch, m], ``""`` where there are fewer       says nothing; ``known_words`` int64 [batch]:
-                                                                           how many of them are in the vocabulary
+                                                                           how many of them are in the vocabulary, or
+                                                                           are read as a word of it
 ``<e>_pixels_encoder.onnx`` ``image`` uint8 [batch, height, width, 3]      ``embedding``
 =========================== ============================================== ============================================
 
-**Text.** ``StringNormalizer`` lowers ASCII letters, ``Tokenizer`` finds tokens, ``LabelEncoder`` looks them up. The
-tokens' characters are written into its expression one range after the other: ``\\p{L}`` means the Unicode version of
-whoever reads it, and onnxruntime's is not TensorFlow's. ``Tokenizer`` pads to the longest of all lines, so memory goes
-by lines times words of the longest: who asks the file bounds the length of what it is given, as the runtime does.
+**Text.** ``StringNormalizer`` lowers ASCII letters, ``Tokenizer`` finds tokens, ``LabelEncoder`` looks them up, an
+amount in each of its spellings, for no operator replaces signs. Unknown words are gathered, cut by one and two
+characters by a ``Tokenizer`` whose separators are these, and looked up again. The characters of a token are written
+into its expression one range after the other: ``\\p{L}`` means the Unicode version of whoever reads it, and
+onnxruntime's is not TensorFlow's. ``Tokenizer`` pads to the longest of all lines, so memory goes by lines times words
+of the longest: who asks the file bounds the length of what it is given, as the runtime does.
 
 A clean ingredient name is several tokens, and no operator joins strings: the names are a trie, walked with one
 ``LabelEncoder`` a level, whose keys are ``node * tokens + token``.
@@ -27,7 +30,9 @@ and computes the crop's pixels only.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -186,17 +191,42 @@ def before(front: onnx.ModelProto, encoder: bytes) -> bytes:
 
 @functools.cache
 def token_characters() -> list[str]:
-    """The characters that make a token, as ranges ``\\x{first}-\\x{last}`` of RE2, asked of TensorFlow itself."""
+    """The characters of tokens that are no amounts, as RE2's ranges ``\\x{first}-\\x{last}``, asked of TensorFlow."""
     points = [point for point in range(_LAST_CODE_POINT + 1) if point not in _SURROGATES]
-    matches = tf.strings.regex_full_match(tf.constant([chr(point) for point in points]), text.TOKEN_PATTERN).numpy()
+    matches = tf.strings.regex_full_match(tf.constant([chr(point) for point in points]), text.WORD_PATTERN).numpy()
     letters = np.array(points)[matches]
     ends = np.flatnonzero(np.diff(letters) != 1)
     firsts, lasts = letters[[0, *(ends + 1)]], letters[[*ends, len(letters) - 1]]
     return [f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in zip(firsts, lasts, strict=True)]
 
 
-def _ids(tokens):
-    return {token: index for index, token in enumerate(tokens, schema.FIRST_TOKEN_ID)}
+def spellings(token: str) -> list[str]:
+    """All the ways in which text spells a token: several of an amount, one of any other."""
+    if mixed := re.fullmatch(r"(?:([0-9]+)-)?([0-9]+/[0-9]+)", token):
+        whole, fraction = mixed.groups()
+        signs = [sign for sign, spelled in text.FRACTIONS.items() if spelled == fraction]
+        fractions = [fraction, fraction.replace("/", "⁄"), *signs]
+        if whole is None:
+            return fractions
+        return [f"{whole}{between}{spelled}" for between in "- –" for spelled in fractions] + [
+            whole + sign for sign in signs
+        ]
+    if re.match("[0-9]", token):
+        return [
+            "".join(signs) for signs in itertools.product(*({"-": "-–", ".": ".,"}.get(sign, sign) for sign in token))
+        ]
+    return [token]
+
+
+def _spelled(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Token → number, with the tokens' other spellings."""
+    return {spelled: number for token, number in numbers.items() for spelled in spellings(token)}
+
+
+def _in_normal_form(ids: Mapping[str, int]) -> dict[str, int]:
+    """Without what is in another form, and so is never found, here or in training."""
+    forms = text.normalize(tf.constant(list(ids), tf.string)).numpy()
+    return {token: id for (token, id), form in zip(ids.items(), forms, strict=True) if token and form.decode() == token}
 
 
 def _total(graph, counts):
@@ -225,7 +255,8 @@ class _Graph:
 
     def constant(self, value: Any) -> str:
         """Adds a constant: integers as int64, floats as float64, or an array as it is."""
-        array = np.array(value, object) if isinstance(value, str) else np.asarray(value)
+        array = np.asarray(value)
+        array = array.astype(object) if array.dtype.kind == "U" else array
         name = f"constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(array, name))
         return name
@@ -279,9 +310,10 @@ class _TextGraph(_Graph):
 
     def __init__(self, words: Sequence[str], ingredients: Sequence[str]):
         super().__init__()
-        self._word_ids = {"": schema.PADDING_ID} | _ids(words)
+        self._word_ids = {"": schema.PADDING_ID} | _spelled(_in_normal_form(text.ids(words)))
+        self._beginnings = {"": schema.UNKNOWN_ID} | text.beginnings(words)
         self._ingredients = ingredients
-        self._expression = f"[{''.join(token_characters())}]+"
+        self._expression = f"{text.AMOUNT_PATTERN}|[{''.join(token_characters())}]+"
 
     def _tokens(self, strings: str, most: int) -> str:
         """String [n] → string [n, 0 … most]."""
@@ -296,14 +328,32 @@ class _TextGraph(_Graph):
 
     def padded_ids(self, strings: str, most: int) -> str:
         """String [n] → int64 [n, most]."""
-        ids = self.lookup(self._tokens(strings, most), self._word_ids, schema.UNKNOWN_ID)
+        tokens = self._tokens(strings, most)
+        ids = self._with_beginnings(tokens, self.lookup(tokens, self._word_ids, schema.UNKNOWN_ID))
         return self.slice(self._padded(ids, most), 1, 0, most)
+
+    def _with_beginnings(self, tokens: str, ids: str) -> str:
+        """String and int64 [n, k] → int64 [n, k], unknown words by their longest known beginning."""
+        unknown = self.constant(schema.UNKNOWN_ID)
+        places = self.node("Transpose", self.node("NonZero", self.node("Equal", ids, unknown)), perm=[1, 0])
+        # One empty word more: there is then at least one.
+        words = self.concat(self.node("GatherND", tokens, places), self.constant([""]))
+        found = self.expand(schema.UNKNOWN_ID, self.size(words, 0))
+        for cut in range(text.MOST_CUT, 0, -1):  # the longest comes last
+            attributes = {"mark": 0, "pad_value": "", "mincharnum": text.LEAST_BEGINNING}
+            shorter = self.node("Tokenizer", words, domain="com.microsoft", separators=[f".{{{cut}}}$"], **attributes)
+            nothing = self.expand("", self.concat(self.size(words, 0), self.constant([1])))
+            shorter = self.concat(shorter, nothing, axis=1)
+            known = self.node("Squeeze", self.slice(shorter, 1, 0, 1), self.constant([1]))
+            known = self.lookup(known, self._beginnings, schema.UNKNOWN_ID)
+            found = self.node("Where", self.node("Equal", known, unknown), found, known)
+        return self.node("ScatterND", ids, places, self.slice(found, 0, 0, -1))
 
     def name_ids(self, strings: str, width: int) -> str:
         """String [n] → int64 [n, 1], names of ingredients; ``width`` is 1."""
         trie = _Trie(self._ingredients)
         depth = len(trie.levels)
-        found = self.lookup(self._tokens(strings, depth + 1), {"": 0} | trie.tokens, trie.width - 1)
+        found = self.lookup(self._tokens(strings, depth + 1), {"": 0} | _spelled(trie.tokens), trie.width - 1)
         found = self._padded(found, depth + 1)
         state = self.expand(1, self.concat(self.size(found, 0), self.constant([1])))
         for position in range(depth + 1):
@@ -352,10 +402,7 @@ class _Trie:
     """
 
     def __init__(self, ingredients: Sequence[str]):
-        ids = _ids(ingredients)
-        normal = text.normalize(tf.constant(list(ingredients), tf.string)).numpy()
-        # A name in another form is never found, here or in training.
-        names = [name for name, form in zip(ingredients, normal, strict=True) if name and form.decode() == name]
+        names = _in_normal_form(text.ids(ingredients))
         split = [name.split(" ") for name in names]
         distinct = dict.fromkeys(token for name in split for token in name)
         self.tokens = {token: index for index, token in enumerate(distinct, 1)}
@@ -363,7 +410,7 @@ class _Trie:
         self.levels: list[dict[int, int]] = [{} for _ in range(max(map(len, split), default=0))]
         self.ends: dict[int, int] = {}
         nodes = 1
-        for name, parts in zip(names, split, strict=True):
+        for id, parts in zip(names.values(), split, strict=True):
             node = 1
             for level, token in zip(self.levels, parts, strict=False):
                 key = node * self.width + self.tokens[token]
@@ -371,4 +418,4 @@ class _Trie:
                     nodes += 1
                     level[key] = nodes
                 node = level[key]
-            self.ends[node] = ids[name]
+            self.ends[node] = id

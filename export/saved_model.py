@@ -20,8 +20,8 @@ endpoint                  inputs                                                
 A ``_bytes`` endpoint exists for each encoder that takes a photo, ``_text`` and ``_lines`` endpoints for each one that
 takes a recipe (``_lines`` not where it reads precomputed sentence vectors). ``words`` is how many tokens were read, as
 in the ONNX files: 0 where the embedding says nothing, of ``""`` or ``"--"``; ``known_words`` is how many of them are in
-the vocabulary: where it is 0, all recipes of as many words share one embedding. The client has to look. (Precomputed
-sentence vectors count in both with the numbers that are not 0.)
+the vocabulary, or are read as a word of it: where it is 0, all recipes of as many words share one embedding. The client
+has to look. (Precomputed sentence vectors count in both with the numbers that are not 0.)
 ``_bytes`` reads a photo as :mod:`kfood.export.photo_bytes` says: JPEG and PNG, upright, on white, of at most 64 million
 pixels and bytes. ``readable`` is 0 of any other (WebP, GIF, HEIC, too large, damaged), its embedding zeros; the others
 of the batch have theirs.
@@ -46,7 +46,7 @@ WORDS = "words"
 """Second output of what takes a recipe as text: how many of its words were read."""
 
 KNOWN_WORDS = "known_words"
-"""Third one: how many of those are in the vocabulary."""
+"""Third one: how many of those are in the vocabulary, or are read as a word of it."""
 
 READABLE = "readable"
 """Second output of what takes encoded photos: 1 where a photo was read, 0 where not, and its embedding is zeros."""

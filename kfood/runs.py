@@ -5,8 +5,8 @@ import io
 import json
 import pathlib
 
-from kfood import folders
-from kfood.models import run_config
+from kfood import folders, schema
+from kfood.models import TRAIN_AGAIN, run_config
 
 
 def check_new(run: pathlib.Path) -> None:
@@ -22,13 +22,15 @@ def settled(run: pathlib.Path, description: dict, resume: bool) -> dict:
 
     Raises:
         FileExistsError: a run where there is to be a new one.
-        ValueError: other settings than the run's, or fewer epochs.
+        ValueError: other settings than the run's, fewer epochs, or a run of another token rule.
     """
     if folders.is_empty(run):
         return description
     if not resume:
         check_new(run)
     stored, given = run_config(run), json.loads(json.dumps(description))
+    if "token_rule" in given["data"]:
+        schema.check_token_rule(run, stored["data"], TRAIN_AGAIN)
     anew = {name: given["training"][name] for name in ("epochs", "devices") if name in given["training"]}
     longer = stored | {"training": stored["training"] | anew}
     for key in ("model", "config", "spec", "training", "data"):

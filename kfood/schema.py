@@ -28,7 +28,8 @@ has none yet; XLA could not compile a step with strings.
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 ID = "id"
 IMAGE = "image"
@@ -54,6 +55,29 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_TOKEN_ID = 2
 """A vocabulary file's first line has this id: 0 and 1 are reserved and not in the file."""
+
+TOKEN_RULE = 2
+"""Version of the rule by which text becomes tokens and ids (:mod:`kfood.data.text`): a vocabulary is counted by one,
+and read by no other. 1 took runs of letters and numbers alone."""
+
+
+def check_token_rule(where: object, described: Mapping[str, Any], remedy: str) -> None:
+    """Refuses ids of another token rule.
+
+    Args:
+        where: what has them, for the message.
+        described: what stands there; ``token_rule`` is missing where it was written before there were two.
+        remedy: what to do.
+
+    Raises:
+        ValueError: of another rule than :data:`TOKEN_RULE`.
+    """
+    if (received := described.get("token_rule", 1)) != TOKEN_RULE:
+        raise ValueError(
+            f"{where}: expected ids by token rule {TOKEN_RULE}, received ids by rule {received!r}, of another "
+            f"version of kfood: {remedy}."
+        )
+
 
 BACKGROUND_CLASS = 0
 

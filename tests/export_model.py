@@ -10,7 +10,7 @@ from keras import ops
 from kfood.data.dataset import write_vocabulary
 from kfood.schema import RecipeSpec
 
-WORDS = ["salt", "the", "onion", "café", "日本", "½", "boil", "soup", "leek", "2"]
+WORDS = ["salt", "the", "onion", "café", "日本", "1/2", "boil", "soup", "leek", "2"]
 INGREDIENTS = ["salt", "red onion", "leek"]
 CLASSES = ["background", "soup"]
 DIM = 6

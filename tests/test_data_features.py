@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ NETWORK = features.Network(
 )
 
 
-def prepared(path):
+def prepared(path, min_word_count=1):
     splits = {split: [record(split, index) for index in range(size)] for split, size in SIZES.items()}
     builder.write_recipes(
         path,
@@ -41,7 +42,7 @@ def prepared(path):
         splits,
         classes=["background", "dish"],
         short_side=16,
-        min_word_count=1,
+        min_word_count=min_word_count,
         min_ingredient_count=1,
         instruction_vectors=3,
     )
@@ -56,6 +57,17 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(dataset):
     return features.computed(dataset, NETWORK, VIEWS, most_bytes=1e6)
+
+
+def test_they_stay_valid_where_the_vocabulary_changes(dataset, found, tmp_path):
+    """The folder of a dataset that was prepared again, from the same photos and texts: nothing is computed anew."""
+    again = prepared(tmp_path / "again", min_word_count=9)
+    assert again.fingerprint != dataset.fingerprint
+    assert len(again.words) < len(dataset.words)
+    shutil.copytree(dataset.path / "features", again.path / "features")
+    refusing = dataclasses.replace(NETWORK, run=lambda pictures: pytest.fail("computed anew"))
+    moved = features.computed(again, refusing, VIEWS, most_bytes=1e6)
+    assert moved.folder.name == found.folder.name
 
 
 def as_evaluated(recipe, number):

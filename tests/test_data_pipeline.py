@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from kfood import schema
 from kfood.data import builder, images, pipeline, streams
 from kfood.data.dataset import RecipeRecord, open_dataset
 
@@ -36,8 +37,8 @@ def record(split, index):
     return RecipeRecord(
         id=f"{split}{index}",
         title=f"Dish {index}",
-        ingredients=[f"{n + 1} cups of item{n}" for n in range(index % 3 + 1)],
-        ingredient_names=[f"Item{n}" for n in range(index % 3 + 1)],
+        ingredients=[f"{n + 1} cups of item{'abc'[n]}" for n in range(index % 3 + 1)],
+        ingredient_names=[f"Item{'abc'[n]}" for n in range(index % 3 + 1)],
         instructions=["Stir, then serve."] * sentences,
         class_id=index % 2,
         photos=[photo(index, n) for n in range(1 + index % 7)],
@@ -134,7 +135,7 @@ def test_without_such_recipes_nothing_is_added(dataset):
 def test_dataset_reads_back(dataset):
     assert dataset.splits == SIZES
     assert dataset.classes == ["background", "dish"]
-    assert dataset.ingredients == ["item0", "item1", "item2"]
+    assert dataset.ingredients == ["itema", "itemb", "itemc"]
     assert dataset.instruction_vectors == 3
     assert dataset.spec().word_vocabulary == len(dataset.words) + 2
     assert dataset.spec().ingredient_vocabulary == 5
@@ -195,11 +196,11 @@ def test_evaluation_is_one_pass_in_disk_order(dataset):
         decoded = images.decode_image(tf.constant(photo(index, 0)))
         np.testing.assert_array_equal(whole["image"][i], images.evaluation_transform(decoded, 14))
         assert whole["title"][i].tolist() == [word_id("dish"), word_id(str(index))]
-        lines = [[word_id(w) for w in (str(n + 1), "cups", "of", f"item{n}")] for n in range(index % 3 + 1)]
+        lines = [[word_id(w) for w in (str(n + 1), "cups", "of", f"item{'abc'[n]}")] for n in range(index % 3 + 1)]
         assert whole["ingredients"][i].tolist() == [*lines, [0] * 4, [0] * 4][:2]
         steps = [[word_id("stir"), word_id("then")]] * (index % 4 + 1)
         assert whole["instructions"][i].tolist() == [*steps, [0, 0], [0, 0]][:3]
-        names = [dataset.ingredients.index(f"item{n}") + 2 for n in range(index % 3 + 1)]
+        names = [dataset.ingredients.index(f"item{'abc'[n]}") + 2 for n in range(index % 3 + 1)]
         assert whole["ingredient_ids"][i].tolist() == [*names, 0, 0][:2]
         assert whole["class_id"][i] == index % 2
 
@@ -344,7 +345,9 @@ def test_changed_vocabulary_is_noticed(copy):
         ({"format": 1}, r"expected format 2 of kind 'recipes', received \(1, 'recipes'\); prepare it anew"),
         ({"kind": "tracks"}, "kind 'recipes'"),
         ({"splits": None}, "not the description of a prepared dataset"),
-        ({"vocabulary": {}}, "not the description of a prepared dataset"),
+        ({"vocabulary": {"token_rule": schema.TOKEN_RULE}}, "not the description of a prepared dataset"),
+        ({"vocabulary": {}}, r"expected ids by token rule 2, received ids by rule 1, .*: prepare the dataset"),
+        ({"vocabulary": {"token_rule": 3}}, "received ids by rule 3, of another version of kfood: prepare the dataset"),
     ],
 )
 def test_other_descriptions_are_refused(copy, change, message):

@@ -6,6 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 import tensorflow as tf
+import token_cases
 
 from kfood import schema
 from kfood.data import text
@@ -14,47 +15,54 @@ from kfood.data import text
 _NEWER_THAN_RE2 = range(0x2EBF0, 0x2EE5E)
 
 
-def is_token_character(character):
-    return unicodedata.category(character)[0] in "LN"
-
-
-def tokens_of(string):
-    lowered = "".join(c.lower() if c.isascii() else c for c in string)
-    return "".join(c if is_token_character(c) else " " for c in lowered).split(" ")
-
-
-def python_tokens(string):
-    return [token for token in tokens_of(string) if token]
-
-
 def test_rule_agrees_with_unicode_on_every_code_point():
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
     tokens = text.tokenize(tf.constant([f"x{character}y" for character in characters]))
     one_token = tokens.row_lengths().numpy() == 1
-    expected = np.array([is_token_character(character) for character in characters])
+    expected = np.array([token_cases.is_letter(character) for character in characters])
     assigned = np.array([unicodedata.category(character) != "Cn" for character in characters])
     wrong = [characters[i] for i in np.flatnonzero((one_token != expected) & assigned)]
     assert [character for character in wrong if ord(character) not in _NEWER_THAN_RE2] == []
     assert 100_000 < np.count_nonzero(one_token) < 200_000
     kept = [token.decode() for token in tf.strings.reduce_join(tokens, axis=-1).numpy()]
+    amounts = dict(zip(token_cases.DIGITS, token_cases.DIGITS, strict=True)) | token_cases.SIGNS
     for character, whole, joined in zip(characters, one_token, kept, strict=True):
         lowered = character.lower() if character.isascii() else character
-        assert joined == (f"x{lowered}y" if whole else "xy")
+        assert joined == f"x{lowered if whole else amounts.get(character, '')}y"
+    for character, amount in amounts.items():
+        found = tokens[ord(character)]
+        assert [token.decode() for token in found.numpy()] == ["x", amount, "y"]
 
 
 @pytest.mark.parametrize(
     ("string", "expected"),
     [
-        ("1½ cups Crème-Fraîche, (2 oz.)", ["1½", "cups", "crème", "fraîche", "2", "oz"]),
+        ("1½ cups Crème-Fraîche, (2 oz.)", ["1-1/2", "cups", "crème", "fraîche", "2", "oz"]),
         ("ÀB ǅ İ", ["Àb", "ǅ", "İ"]),  # only ASCII is lowered
         ("salt_and\tpepper\n\u00a0x\u2028y\u0000z", ["salt", "and", "pepper", "x", "y", "z"]),
+        ("½ cup, 1/2 cup; 1⁄2cup", ["1/2", "cup"] * 3),
+        ("1 1/2 1½ 1 ½ 1-1/2 1–1⁄2", ["1-1/2"] * 5),
+        ("1  1/2, 1, 1/2", ["1", "1/2"] * 2),
+        ("2-3, 2–3, 2 - 3, 2 to 3", ["2-3", "2-3", "2", "3", "2", "to", "3"]),
+        ("1.5 or 1,5 or 1,500", ["1.5", "or", "1.5", "or", "1.500"]),
+        ("1/2/3, 1-2-3, 26/11/2026, 2026-11-26", ["1/2", "3", "1-2", "3", "26/11", "2026", "2026-11", "26"]),
+        ("1/2-inch, 7-up, 500g, 9x13", ["1/2", "inch", "7", "up", "500", "g", "9", "x", "13"]),
+        ("2–2 1/2, 1/2–1, 1.5-2", ["2-2", "1/2", "1/2", "1", "1.5-2"]),
+        ("１/２, x², 1R2S3P4", ["１", "２", "x²", "1", "r", "2", "s", "3", "p", "4"]),
         ("  --- ", []),
         ("", []),
     ],
 )
 def test_tokenize(string, expected):
     tokens = [token.decode() for token in text.tokenize(tf.constant(string)).numpy()]
-    assert tokens == expected == python_tokens(string)
+    assert tokens == expected == token_cases.tokens_of(string)
+
+
+def test_hard_and_random_strings_are_cut_as_by_hand():
+    """By a scan that takes the longest amount, where the expression takes the first that matches."""
+    strings = [*token_cases.HARD, *token_cases.random_strings(np.random.default_rng(0), 3000)]
+    for string, tokens in zip(strings, text.tokenize(tf.constant(strings)).to_list(), strict=True):
+        assert [token.decode() for token in tokens] == token_cases.tokens_of(string), string
 
 
 def test_invalid_utf8_separates_tokens():
@@ -77,14 +85,14 @@ def test_vocabulary_is_ordered_by_count_then_string():
 def test_counts_agree_with_python_over_several_batches(monkeypatch):
     monkeypatch.setattr(text.VocabularyCounter, "_BATCH", 7)
     rng = np.random.default_rng(0)
-    alphabet = list("abcDE é½-,. ")
+    alphabet = list("abcDE é½12/-,. ")
     lines = ["".join(rng.choice(alphabet, 12)) for _ in range(60)]
     counter = text.VocabularyCounter()
     for line in lines:
         counter.add([line], [line[:5], ""])
     counter.flush()
-    assert counter.words == collections.Counter(token for line in lines for token in python_tokens(line))
-    names = [" ".join(python_tokens(line[:5])) for line in lines]
+    assert counter.words == collections.Counter(token for line in lines for token in token_cases.tokens_of(line))
+    names = [" ".join(token_cases.tokens_of(line[:5])) for line in lines]
     assert counter.ingredients == collections.Counter(name for name in names if name)
 
 
@@ -101,10 +109,10 @@ def make_spec(**limits):
 
 def expected_ids(lines, most_lines, most_words):
     ids = np.zeros((most_lines, most_words), np.int32)
-    rows = [tokens for tokens in map(python_tokens, lines) if tokens][:most_lines]
+    rows = [tokens for tokens in map(token_cases.tokens_of, lines) if tokens][:most_lines]
     for row, tokens in enumerate(rows):
         for column, token in enumerate(tokens[:most_words]):
-            ids[row, column] = WORDS.index(token) + 2 if token in WORDS else 1
+            ids[row, column] = token_cases.id_of(token, WORDS)
     return ids
 
 
@@ -150,6 +158,24 @@ def test_names_are_looked_up_whole():
     assert batch["ingredients"].numpy().tolist() == [[[i] for i in row] for row in ids]
     assert tokenizer.ingredient_ids(names).numpy().tolist() == ids
     assert tokenizer.ingredient_ids(tf.ragged.constant([["Olive-Oil", "egg", "oil"], []])).numpy().tolist() == ids
+
+
+def test_an_unknown_word_is_read_as_its_longest_known_beginning():
+    words = ["toma", "tomat", "tomato", "wine", "wines", "éclair", "pea", "1500", "1-1/2", "日本料理", "mixed up", "½"]
+    lines = {
+        "tomato tomatos tomatoes tomatoes3": [4, 4, 4, 4, 1],  # what follows a digit is another token
+        "tomatoish toma tomas tomatoish": [1, 2, 2, 1],  # three characters more are too many
+        "wined winesap winery WINES'": [5, 6, 5, 6],  # "wines" before "wine"
+        "éclairs éclairée ÉCLAIRS peas": [7, 7, 1, 1],  # characters, not bytes; "pea" is too short
+        "1500 15001 1 1/2 1-1/25 150": [9, 1, 10, 1, 1],  # amounts are no beginnings
+        "日本料理店 日本料理店店 日本料理店店店": [11, 11, 1],
+        "mixed mixedup ½ 1/2": [1, 1, 1, 1],  # what is not in a token's form is never found
+    }
+    spec = schema.RecipeSpec(word_vocabulary=len(words) + 2, ingredient_vocabulary=2, title_words=9)
+    ids = text.RecipeTokenizer(spec, words, [])(tf.constant(list(lines)), *[tf.zeros([len(lines), 0], tf.string)] * 2)
+    for row, (line, expected) in zip(ids["title"].numpy(), lines.items(), strict=True):
+        assert row[row > 0].tolist() == expected, line
+        assert [token_cases.id_of(token, words) for token in token_cases.tokens_of(line)] == expected, line
 
 
 def test_sentence_vectors_leave_instruction_words_out():

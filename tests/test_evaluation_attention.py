@@ -38,7 +38,7 @@ def run(tmp_path_factory):
         "config": dataclasses.asdict(CONFIG),
         "spec": dataclasses.asdict(SPEC),
         "training": {},
-        "data": {"name": "kitchen", "fingerprint": "0", "vocabulary": "0"},
+        "data": {"name": "kitchen", "fingerprint": "0", "vocabulary": "0", "token_rule": schema.TOKEN_RULE},
     }
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoints").mkdir()

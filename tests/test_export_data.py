@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+import token_cases
 from onnx import TensorProto, helper, numpy_helper
 
 from kfood.data.dataset import open_dataset
@@ -249,6 +250,29 @@ def test_node_gives_the_same_embeddings(exported, kitchen, node):
         done = node(option, file)
         assert done.returncode == 0, done.stderr
         np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_node_reads_the_tokens_of_training(node, rng):
+    """Ids in place of an embedding, through the code that hands texts to an encoder."""
+    lines, words, expected = token_cases.numbered(rng, 1000)
+    network, recipes = token_cases.ids_network(lines, words)
+    (node.folder / "ids.onnx").write_bytes(network)
+    (node.folder / "texts.json").write_text(json.dumps(recipes))
+    (node.folder / "ids.mjs").write_text(
+        """
+        import { readFileSync } from "node:fs";
+        import ort from "onnxruntime-node";
+        import { encodeRecipes } from "../../kfood/site/static/encoders.js";
+        const session = await ort.InferenceSession.create("ids.onnx", { logSeverityLevel: 3 });
+        const found = await encodeRecipes(ort, session, JSON.parse(readFileSync("texts.json", "utf8")));
+        console.log(JSON.stringify(found.map(({ embedding }) => [...embedding])));
+        """
+    )
+    done = subprocess.run(["node", "ids.mjs"], cwd=node.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line, received, ids in zip(lines, json.loads(done.stdout), expected, strict=True):
+        assert [id for id in received if id] == ids, line
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+import token_cases
 from conftest import others_slow
 from export_model import INGREDIENTS, WORDS, make_spec
 from PIL import Image
@@ -66,6 +67,8 @@ def fuzzed_strings(rng, count):
         "שלוםمرحبا",
         "😀👩‍🍳🇮🇹",
         "½²Ⅷ①٣",
+        "012/⁄-–½¼,. ",
+        "lek omns",
         "e\u0301\u0308\u200d\u200b\u2028\x01\x1f\x7f\x85",
         "𝒜𐐀𠀀",
         *(f"{word} " for word in WORDS),
@@ -92,7 +95,19 @@ def test_ten_thousand_fuzzed_strings_give_the_ids_of_training(rng, unit):
         check_equal(spec, titles, rng.choice(np.array(lines, object), (len(titles), 10)), columns([*titles], 1))
 
 
-@pytest.mark.parametrize("line", ["A" * 1_000_000, "é, " * 300_000, "- " * 500_000, "salt " * 200_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A" * 1_000_000,
+        "é, " * 300_000,
+        "- " * 500_000,
+        "salt " * 200_000,
+        "1½" * 300_000,
+        "1-2/" * 250_000,
+        "1" * 1_000_000,
+    ],
+    ids=lambda line: line[:4],
+)
 def test_a_line_of_a_megabyte(line):
     texts = np.array([line, "leek"], object)
     check_equal(make_spec(), texts, texts[:, None], texts[:, None])
@@ -106,15 +121,40 @@ def test_lines_are_skipped_cut_and_padded_as_in_training(rng, counts, changes):
     check_equal(make_spec(**changes), np.array([rng.choice(strings) for _ in range(40)], object), *texts)
 
 
+def test_amounts_have_the_ids_of_training_in_each_of_their_spellings(rng):
+    """And the ids of a scan by hand."""
+    lines, words, expected = token_cases.numbered(rng, 1000)
+    spec = make_spec(title_words=50, word_vocabulary=len(words) + 2)
+    titles, empty = np.array(lines, object), np.full((len(lines), 0), "", object)
+    check_equal(spec, titles, empty, empty, words=words)
+    received, _, _ = both(spec, titles, empty, empty, words=words)
+    for line, row, ids in zip(lines, received["title"], expected, strict=True):
+        assert row[row > 0].tolist() == ids[:50], line
+
+
+def test_an_unknown_word_has_the_id_of_its_longest_known_beginning():
+    words = ["toma", "tomat", "tomato", "wine", "wines", "éclair", "pea", "1500", "1-1/2", "日本料理", "mixed up", "½"]
+    line = "tomatos tomatoes TOMATOISH tomas wined winesap winery éclairs éclairée ÉCLAIRS peas 15001 1 1/2 1-1/25 ½"
+    line += " 日本料理店 日本料理店店 日本料理店店店 mixed mixedup 2"
+    spec = make_spec(title_words=40, word_vocabulary=len(words) + 2)
+    lines = np.array([line, "tomatos", "", "pears"], object)
+    empty = np.full((len(lines), 0), "", object)
+    check_equal(spec, lines, empty, empty, words=words)
+    received, _, (read, known) = both(spec, lines, empty, empty, words=words)
+    for row, each in zip(received["title"], lines, strict=True):
+        assert [i for i in row if i] == [token_cases.id_of(token, words) for token in token_cases.tokens_of(each)]
+    assert (read[1:].tolist(), known[1:].tolist()) == ([1, 0, 1], [1, 0, 0])  # a beginning is known
+
+
 def test_names_are_found_whole_and_in_no_other_form():
     """Names that begin alike, one within another, in the vocabulary in a form that no text has."""
-    names = ["red onion", "red", "red onion soup mix", "onion red", "Salt", "leek"]
-    spec = make_spec(ingredient_unit="name", ingredient_words=1, ingredients=9, ingredient_vocabulary=len(names) + 2)
+    names = ["red onion", "red", "red onion soup mix", "onion red", "Salt", "leek", "1/2 milk", "½ milk"]
+    spec = make_spec(ingredient_unit="name", ingredient_words=1, ingredients=13, ingredient_vocabulary=len(names) + 2)
     asked = ["red onion", "RED", "red onion soup", "red  onion, soup mix", "red onion soup mix mix", "onion", "salt"]
-    asked += ["?", "onion red"]
+    asked += ["?", "onion red", "½ Milk", "1⁄2-milk", "1 1/2 milk", "leeks"]  # of a name no beginning is taken
     ingredients = np.array([asked], object)
     received, _, _ = both(spec, np.array([""], object), ingredients, ingredients[:, :0], ingredient_names=names)
-    assert received["ingredients"][0, :, 0].tolist() == [2, 3, 1, 4, 1, 1, 1, 5, 0]
+    assert received["ingredients"][0, :, 0].tolist() == [2, 3, 1, 4, 1, 1, 1, 5, 8, 8, 1, 1, 0]
     check_equal(spec, np.array([""], object), ingredients, ingredients[:, :0], ingredient_names=names)
 
 
@@ -133,7 +173,7 @@ def test_every_code_point_is_read_as_in_training():
 def test_a_token_is_what_tensorflow_says():
     """Not what onnxruntime's newer Unicode tables say: it was seen to know letters that TensorFlow does not."""
     ranges = raw_inputs.token_characters()
-    assert ranges[:3] == ["\\x{30}-\\x{39}", "\\x{41}-\\x{5a}", "\\x{61}-\\x{7a}"]
+    assert ranges[:4] == ["\\x{41}-\\x{5a}", "\\x{61}-\\x{7a}", "\\x{aa}-\\x{aa}", "\\x{b2}-\\x{b3}"]
 
 
 @pytest.mark.parametrize("taken", ["crop", "square", "whole"])

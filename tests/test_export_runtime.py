@@ -56,7 +56,7 @@ def test_wrong_recipes_are_named(bundle, recipe, message):
 def test_a_recipe_of_unknown_words_alone_is_refused(bundle):
     """All of them share an embedding; read_recipes says so of each, and gives it."""
     unknown = [
-        {"title": "親子丼", "ingredients": ["鶏もも肉 200g"]},
+        {"title": "親子丼", "ingredients": ["鶏もも肉 200"]},
         {"title": "Zwiebelkuchen", "ingredients": ["Speck, Mehl"]},
     ]
     for recipe in unknown:
@@ -67,7 +67,7 @@ def test_a_recipe_of_unknown_words_alone_is_refused(bundle):
             bundle.encode_recipes([{"title": "soup"}, recipe], batch_size=1)
     mixed = {"title": "Zwiebel soup", "ingredients": ["2 leeks", "--"], "instructions": ["Boil it."]}
     embeddings, words, known = bundle.read_recipes([*unknown, mixed, {}], batch_size=3)
-    assert (words.tolist(), known.tolist()) == ([3, 3, 2 + 2 + 2, 0], [0, 0, 1 + 1 + 1, 0])
+    assert (words.tolist(), known.tolist()) == ([3, 3, 2 + 2 + 2, 0], [0, 0, 1 + 2 + 1, 0])  # "leeks" is read as "leek"
     np.testing.assert_allclose(embeddings[2:3], bundle.encode_recipes([mixed]), atol=1e-6)
     empty = bundle.read_recipes([])
     assert [array.shape for array in empty] == [(0, 6), (0,), (0,)]

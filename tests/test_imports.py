@@ -28,7 +28,7 @@ ALLOWED = {
     "data": {"data", "folders", "photo_files", "pickles", "schema"},
     "evaluation": {"data", "evaluation", "folders", "layers", "models", "replicas", "schema"},
     "frozen": {"data", "layers", "models", "replicas", "schema"},
-    "runs": {"folders", "models"},
+    "runs": {"folders", "models", "schema"},
     "training": {"frozen", "data", "evaluation", "folders", "layers", "models", "runs", "schema", "training"},
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},
     "search": {"data", "evaluation", "folders", "schema", "search"},

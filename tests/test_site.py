@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+import token_cases
 from PIL import Image
 from site_soups import NO_RUNTIME, make_index
 
@@ -25,7 +26,7 @@ from kfood.data.recipe_formats import parse_recipe
 from kfood.evaluation import metrics
 from kfood.export.runtime import Bundle, decode_photo
 from kfood.search import ingredients, plain_recipe
-from kfood.site import build_site, by_npm
+from kfood.site import build_site, building, by_npm
 
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
 
@@ -180,6 +181,25 @@ def test_recipes_and_words_have_the_runtimes_embeddings(page, bundle):
     for text in ("leek soup", "leek, Salt; the onion", "café\n日本", "salt\ud800onion"):
         expected = bundle.encode_recipes([search.text_as_recipe(text, bundle.spec)])[0]
         np.testing.assert_allclose(embed(page, "text", text), expected, atol=1e-5)
+
+
+@in_chromium
+def test_texts_have_the_tokens_of_training(page):
+    """Ids in place of an embedding, through the code that hands texts to an encoder."""
+    lines, words, expected = token_cases.numbered(np.random.default_rng(6), 1000)
+    network, recipes = token_cases.ids_network(lines, words)
+    found = page.evaluate(
+        """async ([network, recipes]) => {
+            const ort = await import(new URL("static/ort/ort.js", location));
+            const { encodeRecipes } = await import(new URL("static/encoders.js", location));
+            const bytes = Uint8Array.from(atob(network), (letter) => letter.charCodeAt(0));
+            const session = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3 });
+            return (await encodeRecipes(ort, session, recipes)).map(({ embedding }) => [...embedding]);
+        }""",
+        [base64.b64encode(building._as_lowered(network)).decode(), recipes],
+    )
+    for line, received, ids in zip(lines, found, expected, strict=True):
+        assert [id for id in received if id] == ids, line
 
 
 def titles(page):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import TINY_RUN
 
-from kfood import folders, training
+from kfood import folders, schema, training
 from kfood.configs import experiment
 from kfood.data.dataset import open_dataset
 from kfood.models import load_run
@@ -45,6 +45,22 @@ def test_a_run_leaves_what_it_says(tiny_run, kitchen):
         assert (tiny_run / "vocabulary" / name).read_bytes() == (kitchen / "vocabulary" / name).read_bytes()
 
 
+def test_a_run_of_another_token_rule_is_refused(tiny_run, kitchen, tmp_path, capsys):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["data"].pop("token_rule") == schema.TOKEN_RULE
+    (run / "config.json").write_text(json.dumps(stored))
+    message = f"{run}: expected ids by token rule 2, received ids by rule 1, of another version of kfood: prepare its "
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        load_run(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    arguments = ["--preset", "small", *(part for override in TINY_RUN for part in ("--set", override))]
+    status = main(["train", "acme", "--data", str(kitchen), "--run", str(run), "--epochs", "3", *arguments, "--resume"])
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 def test_best_is_the_best_epoch_on_validation(tiny_run):
     rows = list(csv.DictReader((tiny_run / "metrics.csv").open()))
     scores = [callbacks.selection_score({k: float(v) for k, v in row.items()}, "median_rank") for row in rows]
@@ -70,7 +86,7 @@ def test_load_run_gives_the_trained_model(tiny_run, tiny_spec, rng):
 _KILLED = """
 import os, signal, sys
 import keras
-from kfood import folders, training
+from kfood import folders, schema, training
 from kfood.tools.main import main
 
 class Kill(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ Every source of recipes (raw Recipe1M files, the synthetic kitchen) comes here a
 """
 
 import contextlib
+import hashlib
 import json
 import pathlib
 import shutil
@@ -31,7 +32,6 @@ from kfood.data.dataset import (
     RecipeRecord,
     TrajectoryDataset,
     TrajectoryRecord,
-    file_fingerprint,
     open_dataset,
     vocabulary_fingerprint,
     write_vocabulary,
@@ -112,6 +112,7 @@ def write_recipes(
                 "words": len(words),
                 "ingredients": len(ingredients),
                 "classes": len(classes),
+                "token_rule": schema.TOKEN_RULE,
                 "min_word_count": min_word_count,
                 "min_ingredient_count": min_ingredient_count,
             },
@@ -307,7 +308,7 @@ def _write(
         own = describe(folder)
         own["vocabulary"]["sha256"] = vocabulary_fingerprint(folder, kind.vocabularies)
         own["files"] = {
-            path.relative_to(folder).as_posix(): file_fingerprint(path)
+            path.relative_to(folder).as_posix(): _fingerprint(path)
             for place in (str(kind.folder), "backgrounds", "labels")
             for path in sorted((folder / place).glob("*.*"))
             if path.suffix != ".json"  # TFDS's own descriptions
@@ -352,6 +353,15 @@ def _writing_errors_as_os_errors(out: pathlib.Path) -> Iterator[None]:
             raise
         message = cause.message.rsplit("; ", 1)[-1] if isinstance(cause, tf.errors.OpError) else str(cause)
         raise OSError(f"{out}: the dataset could not be written: {message}.") from error
+
+
+def _fingerprint(path: pathlib.Path) -> str:
+    """sha256 (hex) of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:

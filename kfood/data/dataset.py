@@ -64,6 +64,7 @@ Kind = Literal["recipes", "labelled", "trajectories"]
 
 Place = tuple[str, int, int]  # of a serialized example: file, offset and length in bytes
 _VOCABULARIES = ("words", "ingredients", "classes")
+_AGAIN = "prepare the dataset again; its folder features/, moved into the new one, stays valid"
 _MEANING = {"recipes": "recipes with photos", "labelled": "labelled photos", "trajectories": "trajectories"}
 
 
@@ -436,6 +437,8 @@ def open_dataset(path, kind="recipes"):
                 f"{description}: expected format {FORMAT} of kind {kind!r}, received {received}; prepare it anew."
             )
         opened: Any = KINDS[kind]
+        if kind == "recipes":
+            schema.check_token_rule(description, content["vocabulary"], _AGAIN)
         own = {
             field.name: content[field.name] if field.name in ("ground", "drawing") else int(content[field.name])
             for field in dataclasses.fields(opened)
@@ -488,13 +491,4 @@ def vocabulary_fingerprint(folder: str | pathlib.Path, names: tuple[str, ...] = 
     for name in names:
         content = (pathlib.Path(folder) / "vocabulary" / f"{name}.txt").read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-def file_fingerprint(path: pathlib.Path) -> str:
-    """sha256 (hex) of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from kfood import schema
 from kfood.settings import without_sources
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ _OWN = {
 ENTRY_POINTS = "kfood.models"
 """Group of entry points by which an installed package names its models, which are trained on recipes: ``name =
 package.module:Class``. The module holds the presets too. docs/adding_a_paper.md."""
+
+
+TRAIN_AGAIN = "prepare its dataset again, and train"
+"""What to do about a run of another token rule."""
 
 
 def _all_models() -> dict[str, Entry]:
@@ -127,12 +132,15 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
 
     Raises:
         FileNotFoundError: no run there, or no finished epoch.
-        ValueError: a run of a model that this version does not know, or weights of another one.
+        ValueError: a run of a model that this version does not know, or weights of another one, or a vocabulary of
+            another token rule.
     """
     run = pathlib.Path(run)
     stored = run_config(run)
     if stored["model"] not in MODELS:
         raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
+    if MODELS[stored["model"]].data == "recipes":
+        schema.check_token_rule(run, stored["data"], TRAIN_AGAIN)
     model = made(stored, without_sources(stored["config"]), stored["spec"])
     checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
     if not checkpoint.is_file():

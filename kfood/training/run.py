@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 import kfood
-from kfood import folders, runs
+from kfood import folders, runs, schema
 from kfood.data import pipeline, word_vectors
 from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.features import PhotoFeatures, Views
@@ -346,6 +346,7 @@ def _description(name: str, variant: str, experiment: Any, spec: Any, dataset: P
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "vocabulary": dataset.vocabulary_fingerprint,
+            **({"token_rule": schema.TOKEN_RULE} if dataset.kind == "recipes" else {}),
             "splits": dataset.splits,
         },
     }
