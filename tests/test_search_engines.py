@@ -277,6 +277,34 @@ def test_few_rows_have_no_product_codes(tmp_path):
     assert check(path, vectors, "euclidean", random, 1).description["engine"]["rows"] == 0
 
 
+@pytest.mark.parametrize(("probes", "looked_at"), [(2, 2), (25, 25), (1, 12)])
+def test_as_many_lists_are_looked_at_as_the_file_says(rng, tmp_path, monkeypatch, probes, looked_at):
+    """A file of earlier versions says 1: a quarter of them, as those versions did."""
+    faiss = pytest.importorskip("faiss", reason="needs kfood[faiss]")
+    monkeypatch.setattr(faiss_engines, "_PROBES", probes)
+    engine = dataclasses.replace(faiss_engines.ENGINES["ivfpq"], candidates=(1, 1000))
+    gallery = rng.normal(size=(1000, 16)).astype(np.float32)
+    place = engines.Place(tmp_path, "photos", "euclidean")
+    engine.extend(place, gallery, 0)
+    index = faiss.read_index(str(tmp_path / "photos.1000.faiss"))
+    assert (index.nlist, index.nprobe) == (50, probes)  # 20 rows a list
+    query = gallery[7]
+    lists = np.sort(index.quantizer.search(query[None], looked_at)[1][0])
+    rows = [
+        faiss.rev_swig_ptr(index.invlists.get_ids(int(each)), index.invlists.list_size(int(each))) for each in lists
+    ]
+    found = engine.finder(place, gallery)(query, 5, None)
+    assert sorted(found) == sorted(np.concatenate(rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"), [(19, 1), (10_000, 500), (100_000, 2_530), (1_000_000, 8_000), (10**8, 8_000)]
+)
+def test_lists_grow_with_the_root_of_the_rows(rows, lists):
+    """Eight times as many, each learned from twenty of at most 160,000 rows."""
+    assert faiss_engines._product_codes(rows, 1024) == f"IVF{lists},PQ256x4fs"
+
+
 def test_equal_ids_are_one_item(tmp_path):
     random = np.random.default_rng(3)
     first, second = vector_items.pairs(random, ["a", "b"]), vector_items.pairs(random, ["a"])
