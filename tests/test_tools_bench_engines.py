@@ -1,6 +1,7 @@
 """The bench of engines, on a gallery of a thousand."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -29,3 +30,25 @@ def test_it_measures_each_engine(tmp_path, capsys):
         assert rows.tolist() == np.argsort(np.linalg.norm(gallery - query, axis=1))[:10].tolist()
     with pytest.raises(ValueError, match="--n: expected at least 100, received 10"):
         bench.engines.Engines(tmp_path, n=10)
+
+
+def endless(*work):
+    with bench.engines._at_most(work[-1]):
+        while True:
+            pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_an_engine_that_takes_too_long_is_given_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench.engines, "measure_one", endless)
+    args = bench.engines.Engines(tmp_path, n=100, dim=8, engines=("exact", "int8"), queries=20, build_minutes=0.01)
+    assert bench.run(args) == {}
+    assert "int8: not built in 0.01 minutes of the processor, load" in capsys.readouterr().out
+
+
+def test_the_limit_ends_with_the_building():
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    with bench.engines._at_most(1000):
+        assert 60_000 < resource.getrlimit(resource.RLIMIT_CPU)[0] < 70_000
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before

@@ -4,11 +4,14 @@ The gallery is synthetic and clustered, as embeddings are. Each engine has a pro
 
 Examples:
     kfood bench engines --folder SCRATCH
-    kfood bench engines --folder SCRATCH --n 100000 --engines exact milvus
+    kfood bench engines --folder SCRATCH --n 100000 --engines exact milvus --build-minutes 10
 """
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -44,6 +47,8 @@ class Engines:
     """Queries."""
     seconds: float = 60
     """After so many an engine's queries end, if there are at least 20."""
+    build_minutes: float | None = None
+    """An engine that takes more of the processor to be built is given up; not on Windows."""
     out: pathlib.Path | None = None
     """JSON to write."""
 
@@ -57,7 +62,7 @@ def measure(args: Engines) -> dict[str, float]:
     """Makes the gallery where it is not there yet, and measures engine after engine.
 
     Returns:
-        "engine: figure" → value.
+        "engine: figure" → value; nothing of an engine that was given up.
     """
     args.folder.mkdir(parents=True, exist_ok=True)
     gallery, queries, truth = prepare(args.folder, args.n, args.dim, args.queries)
@@ -65,10 +70,16 @@ def measure(args: Engines) -> dict[str, float]:
         os.environ[name] = "1"  # read when a process loads its libraries
     figures: dict[str, dict[str, float]] = {}
     for name in args.engines:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            work = (name, args.folder / name, gallery, queries, truth, args.n, args.seconds)
-            figures[name] = pool.apply(measure_one, work)
-        print(f"{name}: done, load {os.getloadavg()[0]:.1f}", flush=True)
+        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            work = (name, args.folder / name, gallery, queries, truth, args.n, args.seconds, args.build_minutes)
+            try:
+                figures[name] = pool.submit(measure_one, *work).result()
+            except concurrent.futures.process.BrokenProcessPool:
+                if args.build_minutes is None:
+                    raise
+                figures[name] = {}
+        done = "done" if figures[name] else f"not built in {args.build_minutes:g} minutes of the processor"
+        print(f"{name}: {done}, load {os.getloadavg()[0]:.1f}", flush=True)
         if args.out is not None:
             args.out.write_text(json.dumps({"n": args.n, "dim": args.dim, "engines": figures}, indent=2) + "\n")
     return {f"{name}: {key}": value for name, values in figures.items() for key, value in values.items()}
@@ -118,7 +129,9 @@ def _unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, truth_path, n, seconds) -> dict[str, Any]:
+def measure_one(
+    name: str, folder: pathlib.Path, gallery_path, queries_path, truth_path, n, seconds, build_minutes
+) -> dict[str, Any]:
     """Builds an engine in its folder, unless a run before did, and searches."""
     from kfood.search.exact import nearest
 
@@ -131,7 +144,8 @@ def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, tru
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         wall, cpu = time.perf_counter(), time.process_time()
-        engine.extend(place, gallery, 0)
+        with _at_most(build_minutes):
+            engine.extend(place, gallery, 0)
         figures = {"build wall, s": time.perf_counter() - wall, "build CPU, s": time.process_time() - cpu}
         figures["build peak memory, GB"] = timing.peak_memory()
         built.write_text(json.dumps(figures))
@@ -168,6 +182,20 @@ def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, tru
         "mapped, GB": memory["RssFile"],
         "load": os.getloadavg()[0],
     }
+
+
+@contextlib.contextmanager
+def _at_most(minutes: float | None):
+    """The system kills this process when it has used the processor for so many more."""
+    if minutes is None:
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + 60 * minutes), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_CPU, before)
 
 
 def _memory() -> dict[str, float]:
