@@ -390,6 +390,24 @@ def test_milvus_says_who_is_not_there(tmp_path, monkeypatch):
         search.Index.open(tmp_path / "index").warm()
 
 
+@pytest.mark.parametrize(
+    ("coded", "kind", "parameters"), [(301, "HNSW", {"M": 32, "efConstruction": 128}), (300, "IVF_SQ8", {"nlist": 1})]
+)
+def test_milvus_lite_builds_what_it_is_told(rng, tmp_path, monkeypatch, coded, kind, parameters):
+    pytest.importorskip("milvus_lite", reason="needs kfood[milvus]")
+    monkeypatch.setattr("kfood.search.index.BLOCK", 0)
+    monkeypatch.setattr(milvus, "_CODED", coded)
+    monkeypatch.setattr(milvus.Milvus, "lag", lambda self, place: 0)
+    vectors, path = vector_items.pairs(rng, [f"a{number}" for number in range(300)]), tmp_path / "index"
+    description = search.build_index(path, Encoder(), vector_items.items(vectors), engine="milvus", **SOURCE)
+    place = engines.Place(path / "1", "photos", "euclidean", key=description["engine"]["key"])
+    told = milvus._connect(place).describe_index(milvus._name(place), "vector")
+    assert (told["index_type"], told["params"]) == (kind, parameters)
+    more = vector_items.pairs(rng, ["a3", "b1"])
+    search.add_items(path, Encoder(), vector_items.items(more), **SOURCE)
+    check(path, vectors | more, "euclidean", rng, 0.95)
+
+
 def test_milvus_at_an_address(tmp_path, monkeypatch):
     """Two indexes share a server, here that of Milvus Lite; what replaces one takes its collections away."""
     pytest.importorskip("milvus_lite", reason="needs kfood[milvus]")
