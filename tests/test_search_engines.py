@@ -288,6 +288,7 @@ def test_as_many_lists_are_looked_at_as_the_file_says(rng, tmp_path, monkeypatch
     engine.extend(place, gallery, 0)
     index = faiss.read_index(str(tmp_path / "photos.1000.faiss"))
     assert (index.nlist, index.nprobe) == (50, probes)  # 20 rows a list
+    assert index.quantizer.sa_code_size() == 2 * 16  # float16
     query = gallery[7]
     lists = np.sort(index.quantizer.search(query[None], looked_at)[1][0])
     rows = [
