@@ -63,9 +63,9 @@ class Milvus(engines.Engine):
         schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=dim)
         index = client.prepare_index_params()
         kind, parameters = ("HNSW", _GRAPH) if place.address or rows < _CODED else ("IVF_SQ8", _CODES)
-        if not place.address:
-            parameters = {"params": parameters}  # where alone Milvus Lite looks; pymilvus writes one level less
-        index.add_index("vector", index_type=kind, metric_type=_METRICS[place.distance], params=parameters)
+        # Milvus Lite looks for them one level below where pymilvus writes them.
+        params = parameters if place.address else {"params": parameters}
+        index.add_index("vector", index_type=kind, metric_type=_METRICS[place.distance], params=params)
         # What a server has taken it is to find at once; Milvus Lite does so, and knows no levels.
         level = {"consistency_level": "Strong"} if place.address else {}
         client.create_collection(_name(place), schema=schema, index_params=index, **level)
