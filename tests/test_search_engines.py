@@ -277,6 +277,35 @@ def test_few_rows_have_no_product_codes(tmp_path):
     assert check(path, vectors, "euclidean", random, 1).description["engine"]["rows"] == 0
 
 
+@pytest.mark.parametrize(("probes", "looked_at"), [(2, 2), (25, 25), (1, 12)])
+def test_as_many_lists_are_looked_at_as_the_file_says(rng, tmp_path, monkeypatch, probes, looked_at):
+    """A file of earlier versions says 1: a quarter of them, as those versions did."""
+    faiss = pytest.importorskip("faiss", reason="needs kfood[faiss]")
+    monkeypatch.setattr(faiss_engines, "_PROBES", probes)
+    engine = dataclasses.replace(faiss_engines.ENGINES["ivfpq"], candidates=(1, 1000))
+    gallery = rng.normal(size=(1000, 16)).astype(np.float32)
+    place = engines.Place(tmp_path, "photos", "euclidean")
+    engine.extend(place, gallery, 0)
+    index = faiss.read_index(str(tmp_path / "photos.1000.faiss"))
+    assert (index.nlist, index.nprobe) == (50, probes)  # 20 rows a list
+    assert index.quantizer.sa_code_size() == 2 * 16  # float16
+    query = gallery[7]
+    lists = np.sort(index.quantizer.search(query[None], looked_at)[1][0])
+    rows = [
+        faiss.rev_swig_ptr(index.invlists.get_ids(int(each)), index.invlists.list_size(int(each))) for each in lists
+    ]
+    found = engine.finder(place, gallery)(query, 5, None)
+    assert sorted(found) == sorted(np.concatenate(rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"), [(19, 1), (10_000, 500), (100_000, 2_530), (1_000_000, 8_000), (10**8, 8_000)]
+)
+def test_lists_grow_with_the_root_of_the_rows(rows, lists):
+    """Eight times as many, each learned from twenty of at most 160,000 rows."""
+    assert faiss_engines._product_codes(rows, 1024) == f"IVF{lists},PQ256x4fs"
+
+
 def test_equal_ids_are_one_item(tmp_path):
     random = np.random.default_rng(3)
     first, second = vector_items.pairs(random, ["a", "b"]), vector_items.pairs(random, ["a"])
@@ -360,6 +389,24 @@ def test_milvus_says_who_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "index/index.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match=r"expected the collection kfood_other_photos, .* received none"):
         search.Index.open(tmp_path / "index").warm()
+
+
+@pytest.mark.parametrize(
+    ("coded", "kind", "parameters"), [(301, "HNSW", {"M": 32, "efConstruction": 128}), (300, "IVF_SQ8", {"nlist": 1})]
+)
+def test_milvus_lite_builds_what_it_is_told(rng, tmp_path, monkeypatch, coded, kind, parameters):
+    pytest.importorskip("milvus_lite", reason="needs kfood[milvus]")
+    monkeypatch.setattr("kfood.search.index.BLOCK", 0)
+    monkeypatch.setattr(milvus, "_CODED", coded)
+    monkeypatch.setattr(milvus.Milvus, "lag", lambda self, place: 0)
+    vectors, path = vector_items.pairs(rng, [f"a{number}" for number in range(300)]), tmp_path / "index"
+    description = search.build_index(path, Encoder(), vector_items.items(vectors), engine="milvus", **SOURCE)
+    place = engines.Place(path / "1", "photos", "euclidean", key=description["engine"]["key"])
+    told = milvus._connect(place).describe_index(milvus._name(place), "vector")
+    assert (told["index_type"], told["params"]) == (kind, parameters)
+    more = vector_items.pairs(rng, ["a3", "b1"])
+    search.add_items(path, Encoder(), vector_items.items(more), **SOURCE)
+    check(path, vectors | more, "euclidean", rng, 0.95)
 
 
 def test_milvus_at_an_address(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """The bench of engines, on a gallery of a thousand."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+from kfood.search import engines as kinds
+from kfood.search import exact
 from kfood.tools import bench
 
 
@@ -29,3 +32,29 @@ def test_it_measures_each_engine(tmp_path, capsys):
         assert rows.tolist() == np.argsort(np.linalg.norm(gallery - query, axis=1))[:10].tolist()
     with pytest.raises(ValueError, match="--n: expected at least 100, received 10"):
         bench.engines.Engines(tmp_path, n=10)
+
+
+class Endless(exact.Exact):
+    def extend(self, place, gallery, start):
+        while True:
+            pass
+
+
+def build_endlessly(name, *args):
+    """In a process of its own."""
+    if name == "int8":
+        kinds.engine = lambda name: Endless()
+    return BUILD(name, *args)
+
+
+BUILD = bench.engines.build
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_an_engine_that_takes_too_long_is_given_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench.engines, "build", build_endlessly)
+    args = bench.engines.Engines(tmp_path, n=100, dim=8, engines=("int8", "exact"), queries=20, build_minutes=0.01)
+    figures = bench.run(args)
+    assert figures["exact: recall@10"] == 1
+    assert not [name for name in figures if name.startswith("int8")]
+    assert "int8: not built in 0.01 minutes of the processor\n" in capsys.readouterr().out

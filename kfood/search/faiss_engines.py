@@ -13,11 +13,20 @@ import numpy as np
 
 from kfood.search import codes, engines, exact
 
-_EFFORT = 128
-"""Of the graph: nodes kept in view while building it and while searching."""
+_BUILDING, _SEARCHING = 64, 128
+"""Of the graph: nodes kept in view while it is built, and while it is searched."""
 
-_TRAINING = 80_000
+_TRAINING = 160_000
 """Rows, evenly spaced, from which quantisers learn."""
+
+_A_LIST = 20
+"""Rows of these a list, at least; FAISS warns below 39."""
+
+_ROUNDS = 5
+"""Of k-means, which sorts into lists."""
+
+_PROBES = 256
+"""Lists looked at. Rows near to each other are spread over many; codes of half a byte are quick to look at."""
 
 _FURTHER = 32
 """Where few rows may be found, at most so many times the usual is looked at."""
@@ -60,12 +69,17 @@ class Faiss(engines.Engine):
             metric = faiss.METRIC_INNER_PRODUCT if place.distance == "dot" else faiss.METRIC_L2
             index = faiss.index_factory(dim, self.factory(rows, dim), metric)
             if isinstance(index, faiss.IndexHNSW):
-                index.hnsw.efConstruction = _EFFORT
+                index.hnsw.efConstruction = _BUILDING
+            if isinstance(index, faiss.IndexIVF):
+                index.nprobe = _PROBES  # kept in the file
+                index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, _A_LIST
             if not index.is_trained:
                 index.train(codes.comparable(gallery[:: max(1, rows // _TRAINING)], place.distance))
         new = gallery[start:]
         for part in exact.blocks(new):
             index.add(codes.comparable(new[part], place.distance))
+        if isinstance(index, faiss.IndexIVF) and not start:
+            _halve_centres(faiss, index)
         faiss.write_index(index, str(place.folder / self.files(place.side, rows)[0]))
 
     def finder(self, place, gallery):
@@ -88,24 +102,32 @@ class Faiss(engines.Engine):
         return find
 
 
+def _halve_centres(faiss, index):
+    """Keep the centres of the lists in float16: a query is compared with all, and so fewer come from the memory.
+
+    Not before the rows are sorted into the lists, which matrix products do, of float32 alone.
+    """
+    whole = index.quantizer
+    half = faiss.IndexScalarQuantizer(index.d, faiss.ScalarQuantizer.QT_fp16, index.metric_type)
+    half.add(whole.reconstruct_n(0, index.nlist))
+    index.quantizer = half
+    half.this.disown()  # the index's from now on
+    whole.this.own(True)
+
+
 def _parameters(faiss, index, wanted, further, chosen):
     """How hard to search."""
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=max(_EFFORT, wanted) * further, **chosen)
+        return faiss.SearchParametersHNSW(efSearch=max(_SEARCHING, wanted) * further, **chosen)
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=min(_probes(index.nlist) * further, index.nlist), **chosen)
+        probes = index.nprobe if index.nprobe > 1 else index.nlist // 4  # of 0.1 and before, which kept none
+        return faiss.SearchParametersIVF(nprobe=min(probes * further, index.nlist), **chosen)
     return faiss.SearchParameters(**chosen)
 
 
 def _lists(rows):
-    """Four times the root of the number of rows; 39 rows of the training a list, or FAISS finds these too few."""
-    return max(1, min(round(4 * rows**0.5), min(rows, _TRAINING) // 39))
-
-
-def _probes(lists):
-    """A quarter of them: codes of half a byte are quick to look at (André et al. 2015), and rows near to each other
-    are spread over many lists."""
-    return max(8, lists // 4)
+    """Eight times the root of the number of rows, where the training has enough for so many."""
+    return max(1, min(round(8 * rows**0.5), min(rows, _TRAINING) // _A_LIST))
 
 
 def _product_codes(rows, dim):
@@ -127,6 +149,6 @@ def _import_faiss():
 ENGINES = {
     "flat": Faiss(lambda rows, dim: "Flat", (2, 0)),
     "hnsw": Faiss(lambda rows, dim: "HNSW32,SQ8", (4, 50)),
-    # The centres of 256 lists are learned from 39 rows each.
-    "ivfpq": Faiss(_product_codes, (20, 200), least=39 * 256),
+    # Fewer rows `exact` compares in 3 ms.
+    "ivfpq": Faiss(_product_codes, (10, 100), least=10_000),
 }

@@ -4,11 +4,13 @@ The gallery is synthetic and clustered, as embeddings are. Each engine has a pro
 
 Examples:
     kfood bench engines --folder SCRATCH
-    kfood bench engines --folder SCRATCH --n 100000 --engines exact milvus
+    kfood bench engines --folder SCRATCH --n 100000 --engines exact milvus --build-minutes 10
 """
 
+import concurrent.futures
 import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -44,6 +46,8 @@ class Engines:
     """Queries."""
     seconds: float = 60
     """After so many an engine's queries end, if there are at least 20."""
+    build_minutes: float | None = None
+    """An engine that takes more of the processor to be built is given up; not on Windows."""
     out: pathlib.Path | None = None
     """JSON to write."""
 
@@ -57,7 +61,7 @@ def measure(args: Engines) -> dict[str, float]:
     """Makes the gallery where it is not there yet, and measures engine after engine.
 
     Returns:
-        "engine: figure" → value.
+        "engine: figure" → value; nothing of an engine that was given up.
     """
     args.folder.mkdir(parents=True, exist_ok=True)
     gallery, queries, truth = prepare(args.folder, args.n, args.dim, args.queries)
@@ -65,9 +69,15 @@ def measure(args: Engines) -> dict[str, float]:
         os.environ[name] = "1"  # read when a process loads its libraries
     figures: dict[str, dict[str, float]] = {}
     for name in args.engines:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            work = (name, args.folder / name, gallery, queries, truth, args.n, args.seconds)
-            figures[name] = pool.apply(measure_one, work)
+        place = (name, args.folder / name, gallery, args.n)
+        try:
+            _alone(build, *place, args.build_minutes)
+        except concurrent.futures.process.BrokenProcessPool:
+            if args.build_minutes is None:
+                raise
+            print(f"{name}: not built in {args.build_minutes:g} minutes of the processor", flush=True)
+            continue
+        figures[name] = _alone(search, *place, queries, truth, args.seconds)
         print(f"{name}: done, load {os.getloadavg()[0]:.1f}", flush=True)
         if args.out is not None:
             args.out.write_text(json.dumps({"n": args.n, "dim": args.dim, "engines": figures}, indent=2) + "\n")
@@ -118,41 +128,61 @@ def _unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, truth_path, n, seconds) -> dict[str, Any]:
-    """Builds an engine in its folder, unless a run before did, and searches."""
-    from kfood.search.exact import nearest
+def _alone(function, *args):
+    """What a function returns in a process of its own: its memory is its own, and where there is a limit on the
+    processor, as in building, Linux tells the time of it in steps too large for a query.
+    """
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
 
+
+def build(name: str, folder: pathlib.Path, gallery_path, n, minutes) -> None:
+    """Builds an engine in its folder, unless a run before did; the system kills a process that takes too long."""
+    built = _built(folder, n)
+    if built.exists():
+        return
     engine = kinds.engine(name)
     gallery = np.load(gallery_path, mmap_mode="r")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if minutes is not None:
+        import resource
+
+        most = math.ceil(time.process_time() + 60 * minutes)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    wall, cpu = time.perf_counter(), time.process_time()
+    place = _place(folder)
+    engine.extend(place, gallery, 0)
+    figures = {"build wall, s": time.perf_counter() - wall, "build CPU, s": time.process_time() - cpu}
+    engine.close(place)
+    figures["build peak memory, GB"] = timing.peak_memory()
+    built.write_text(json.dumps(figures))
+
+
+def search(name: str, folder: pathlib.Path, gallery_path, n, queries_path, truth_path, seconds) -> dict[str, Any]:
+    """Searches with what was built."""
+    from kfood.search.exact import nearest
+
+    gallery = np.load(gallery_path, mmap_mode="r")
     queries, truth = np.load(queries_path), np.load(truth_path)
-    place = kinds.Place(folder, "photos", "euclidean", key="bench")
-    built = folder / f"built-{n}.json"
-    if not built.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        wall, cpu = time.perf_counter(), time.process_time()
-        engine.extend(place, gallery, 0)
-        figures = {"build wall, s": time.perf_counter() - wall, "build CPU, s": time.process_time() - cpu}
-        figures["build peak memory, GB"] = timing.peak_memory()
-        built.write_text(json.dumps(figures))
-    figures = json.loads(built.read_text())
+    figures = json.loads(_built(folder, n).read_text())
     figures["files, GB"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
     before = time.perf_counter()
-    find = engine.finder(place, gallery)
+    find = kinds.engine(name).finder(_place(folder), gallery)
     figures["open, s"] = time.perf_counter() - before
 
-    def search(query):
+    def found_for(query):
         rows = find(query, TOP, None)
         return nearest(query, gallery, distance="euclidean", top=TOP, candidates=rows)[0]
 
     for query in queries[-10:]:  # pages that come from the disk once
-        search(query)
+        found_for(query)
     walls, cpus, hits, start = [], [], 0, time.perf_counter()
     for query, expected in zip(queries, truth, strict=True):
         if len(walls) >= 20 and time.perf_counter() - start > seconds:
             break
         wall, cpu = time.perf_counter(), time.process_time()
-        found = search(query)
+        found = found_for(query)
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
         hits += len(np.intersect1d(found, expected))
@@ -168,6 +198,14 @@ def measure_one(name: str, folder: pathlib.Path, gallery_path, queries_path, tru
         "mapped, GB": memory["RssFile"],
         "load": os.getloadavg()[0],
     }
+
+
+def _place(folder):
+    return kinds.Place(folder, "photos", "euclidean", key="bench")
+
+
+def _built(folder, n):
+    return folder / f"built-{n}.json"
 
 
 def _memory() -> dict[str, float]:
