@@ -87,4 +87,4 @@ def embedding_networks(model: RetrievalModel) -> dict[str, keras.Model]:
 def _described(model: RetrievalModel) -> list[Any]:
     """What the weights do not tell of a backbone: its kind."""
     config = getattr(model.config, "image_encoder", None)
-    return [str(getattr(config, "backbone", "")), keras.config.dtype_policy().name]
+    return [str(getattr(config, "backbone", "")), model.dtype_policy.name]

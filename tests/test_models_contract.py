@@ -1,4 +1,4 @@
-"""What every model promises, tried on all of them: phases, the sign of each loss, saving, embeddings, precision."""
+"""What every model promises, tried on all of them: phases, the sign of each loss, saving, embeddings."""
 
 import keras
 import numpy as np
@@ -118,13 +118,17 @@ def test_every_model_is_tried_here():
 
 
 def test_each_phase_changes_exactly_its_own_variables(name, tiny_spec, tiny_batch):
-    model = make(name, tiny_spec)
+    changes_its_own_variables(make(name, tiny_spec), tiny_batch, name)
+
+
+def changes_its_own_variables(model, batch, name):
+    """A step for each phase, in which its optimizer alone has a learning rate, moves its variables and no other."""
     for moving in model.phases:
         for phase in model.phases:
             model.optimizers[phase.name].learning_rate = 1e-2 if phase is moving else 0.0
         own = {id(variable) for variable in moving.variables}
         before = snapshot(model.trainable_variables)
-        model.train_on_batch(tiny_batch)
+        model.train_on_batch(batch)
         still = []
         for variable, old in zip(model.trainable_variables, before, strict=True):
             moved = bool(np.any(variable.numpy() != old))
@@ -256,21 +260,6 @@ def test_a_model_that_was_never_called_saves(name, tiny_spec, tmp_path):
     models[1].load_weights(tmp_path / "w.weights.h5")
     for one, two in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
-
-
-@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
-def test_mixed_precision_trains_and_embeds_in_float32(name, tiny_spec, tiny_batch, precision):
-    keras.config.set_dtype_policy(precision)
-    try:
-        model = make(name, tiny_spec)
-        logs = model.train_on_batch(tiny_batch, return_dict=True)
-        embeddings = model.predict(tiny_batch, verbose=0)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert all(np.isfinite(value) for value in logs.values())
-    assert {str(array.dtype) for array in embeddings.values()} == {"float32"}
-    scaled = [isinstance(o, keras.optimizers.LossScaleOptimizer) for o in model.optimizers.values()]
-    assert all(scaled) if precision == "mixed_float16" else not any(scaled)
 
 
 def test_pictures_read_back_from_embeddings(name, tiny_spec, rng):

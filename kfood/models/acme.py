@@ -193,7 +193,7 @@ def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
     x = vector = keras.Input((sizes[0],), name="vector")
     for depth, size in enumerate(sizes[1:]):
         if depth:
-            x = keras.layers.LeakyReLU(0.2)(x)
+            x = keras.layers.LeakyReLU(0.2, dtype="float32")(x)
         x = keras.layers.Dense(size, dtype="float32", name=f"{name}_{depth}")(x)
     return keras.Model(vector, x, name=name)
 

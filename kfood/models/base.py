@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kfood import backend, distances, replicas, schema
+from kfood import backend, distances, precision, replicas, schema
 from kfood.layers.bag import WordBag
 from kfood.layers.features import rest
 from kfood.models import chunks
@@ -123,6 +123,11 @@ class RetrievalModel(keras.Model):
         raise NotImplementedError
 
     @property
+    def untrained_states(self) -> list:
+        """Variables that a step changes without a gradient, such as moving statistics and queues; not random states."""
+        return chunks.own_states(self)
+
+    @property
     def bags(self) -> list[WordBag]:
         """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
@@ -157,10 +162,10 @@ class RetrievalModel(keras.Model):
     def _embedded(self, rows, training):
         """:meth:`embed` of the whole batch, of which this device may have some rows alone."""
         if replicas.count() == 1:
-            return self.embed(rows, training)
+            return precision.widened(self.embed(rows, training))
         with replicas.drawing_apart(random_states(self)):
             features = self.embed_items(rows, training)
-        return self.from_items(replicas.gathered(features), replicas.whole(rows), training)
+        return precision.widened(self.from_items(replicas.gathered(features), replicas.whole(rows), training))
 
     def call(self, inputs, training=False):
         """Dict of features → dict encoder name → embeddings float ``[batch, embedding_size]``.
@@ -211,11 +216,10 @@ class RetrievalModel(keras.Model):
             valid = "at least 0" if chunk < 0 else f"0, for {self.name} is solved and not descended to"
             raise ValueError(f"chunk: expected {valid}, received {chunk}.")
         replicas.prepare(self, chunk, kwargs.get("jit_compile", False))
-        mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
             chosen: Any = keras.optimizers.get(given.get(phase.name) or phase.optimizer.build(phase.name))
-            if mixed and not isinstance(chosen, keras.optimizers.LossScaleOptimizer):
+            if self.compute_dtype == "float16" and not isinstance(chosen, keras.optimizers.LossScaleOptimizer):
                 chosen = keras.optimizers.LossScaleOptimizer(chosen)
             if not chosen.built:
                 chosen.build(phase.all_variables)
@@ -304,7 +308,7 @@ class RetrievalModel(keras.Model):
 
     def train_step(self, *received):
         """What Keras calls; a model with a training step of its own has it in :meth:`play`."""
-        return backend.step(self, self.play, received)
+        return backend.step(self, self._played if self._scales else self.play, received)
 
     def test_step(self, *received):
         """The same losses without a move."""
@@ -336,6 +340,14 @@ class RetrievalModel(keras.Model):
         self.end_step(features)
         return self._log([*moved, own])
 
+    def _played(self, data):
+        return precision.past_overflow(lambda: self.play(data), self.untrained_states, self.optimizers.values())
+
+    @property
+    def _scales(self):
+        """Whether losses are scaled: gradients of float16 would be 0 below 6e-8."""
+        return self.compute_dtype == "float16" and bool(self.phases[-1].all_variables)
+
     def _test(self, data):
         return self._log([self.compute_losses(batch_of(data), training=False)])
 
@@ -360,7 +372,15 @@ class RetrievalModel(keras.Model):
         """Config and spec as plain dicts, without the files that weights started from: a saved model has its own."""
         config = without_sources(dataclasses.asdict(self.config))
         arguments = {"config": config, "spec": dataclasses.asdict(self.spec), "name": self.name}
+        arguments["dtype"] = self.dtype_policy.name
         return arguments | ({"local_scaling": list(self.local_scaling)} if any(self.local_scaling) else {})
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The reverse of :meth:`get_config`; all layers compute in the precision that the model's did."""
+        config = dict(config)
+        with precision.policy(config.pop("dtype", keras.config.dtype_policy())):
+            return cls(**config)
 
     def save_own_variables(self, store):
         """As Keras, and the random states: what is loaded goes on as if it had never been saved."""

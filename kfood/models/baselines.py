@@ -385,7 +385,9 @@ class CCA(RetrievalModel):
                 f"embedding_size: expected at most {min(widths.values())}, the narrower side's number of features, "
                 f"received {config.embedding_size}."
             )
-        self.projections = {side: Projection(config.embedding_size, name=f"{side}_projection") for side in widths}
+        self.projections = {
+            side: Projection(config.embedding_size, dtype="float32", name=f"{side}_projection") for side in widths
+        }
         self.encoders = {
             side: keras.Model(
                 network.input,
@@ -396,7 +398,7 @@ class CCA(RetrievalModel):
         }
         for network in self.features.values():
             network.trainable = False
-        self.moments = Moments(*widths.values(), name="moments")
+        self.moments = Moments(*widths.values(), dtype="float32", name="moments")
         self.moments.build()
         self.phases = (Phase("encoders", {"misfit": 1.0}, tuple(self.projections.values()), config.optimizer),)
         self.build()

@@ -124,7 +124,7 @@ def recipe_loss(components, projections, present, margin, recipes=None):
     for a, b in itertools.permutations(components, 2):
         both = ops.logical_and(present[a], present[b])
         negatives = ops.logical_and(others, ops.logical_and(both[:, None], both[None, :]))
-        projected = projections[b, a](components[b])
+        projected = ops.cast(projections[b, a](components[b]), "float32")
         terms.append(bidirectional_triplets(components[a], projected, margin, negatives))
     return sum(terms) / len(terms)
 

@@ -258,6 +258,12 @@ class MoCo(_OnTrajCross):
         keys = {f"{side}_key": key(select(batch, key), training=training) for side, key in self.keys.items()}
         return {**self(batch, training=training), **keys}
 
+    @property
+    def untrained_states(self):
+        """Those of all models, and the key encoders."""
+        slow = [variable for key in self.keys.values() for variable in key.weights]
+        return list({id(state): state for state in [*super().untrained_states, *slow]}.values())
+
     def losses_of(self, phase, features, batch, training):
         """``contrastive``: the mean over both directions."""
         losses = [
