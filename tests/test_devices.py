@@ -56,15 +56,16 @@ def ended(process):
 
 @pytest.mark.slow
 def test_eight_jax_devices_step_as_one():
-    """A symmetric softmax over the batch: a row on each device, negatives on all."""
+    """A symmetric softmax over the batch and a memory: a row on each device, negatives on all."""
     pytest.importorskip("jax")
-    assert "two_tower equal" in ended(started(["device_steps.py", 8, "two_tower"], **JAX))
+    name = "two_tower:memory=12,memory_warmup=0"
+    assert f"{name} equal" in ended(started(["device_steps.py", 8, name], **JAX))
 
 
 @pytest.mark.slow
 def test_tensorflow_replicas_step_as_one():
-    """An adversary and draws; triplets, discriminators and a generator; features looked up."""
-    names = ("trajcross", "r2gan", "ht")
+    """An adversary and draws; triplets, discriminators and a generator; features looked up; a memory of all rows."""
+    names = ("trajcross", "r2gan", "ht", "alpha_gao:memory=12,memory_warmup=0,alpha=0")
     output = ended(started(["device_steps.py", 2, *names], KERAS_BACKEND="tensorflow"))
     assert all(f"{name} equal" in output for name in names)
 

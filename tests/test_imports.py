@@ -24,7 +24,7 @@ ALLOWED = {
     "distances": set(),
     "miners": {"distances"},
     "losses": {"backend", "distances", "losses", "miners", "schema"},
-    "layers": {"distances", "layers", "pickles", "schema"},
+    "layers": {"distances", "layers", "miners", "pickles", "schema"},
     "models": {
         *("backend", "distances", "layers", "losses", "miners", "models", "precision", "replicas", "schema"),
         "settings",

@@ -49,7 +49,7 @@ from kfood.layers.bag import word_bag
 from kfood.layers.canonical import Moments, canonical_projections
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
-from kfood.layers.memory import PairMemory
+from kfood.layers.memory import PairMemory, check_memory, check_remembered
 from kfood.layers.outputs import UnitLength
 from kfood.layers.pooling import pool
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
@@ -81,9 +81,7 @@ class _JointEmbeddingConfig:
     memory_warmup: int = 1000
 
     def __post_init__(self):
-        for name in ("memory", "memory_warmup"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
+        check_memory(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,11 +190,7 @@ class _JointEmbedding(RetrievalModel):
         """Both embeddings; with a memory also ``recipes``, their numbers."""
         features = self(batch, training=training)
         if self.memory is not None and training:
-            if schema.RECIPE_NUMBER not in batch:
-                raise ValueError(
-                    f"memory: expected recipe_number, or id, in a batch, to know its recipes again, received "
-                    f"{sorted(batch)}."
-                )
+            check_remembered(batch)
             features["recipes"] = recipes_of(batch, features["image"])
         return features
 
