@@ -16,6 +16,7 @@ graph.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -255,7 +256,7 @@ def distance_weighted(embeddings, labels, seed=None, cutoff=0.5, others=None):
     return _tuples(batch, _choose(batch.positives, draw[0]), _choose(weights, draw[1]))
 
 
-MINERS = {
+MINERS: dict[str, Callable[..., Tuples]] = {
     "random": random,
     "semi_hard": semi_hard,
     "soft_hard": soft_hard,
