@@ -116,8 +116,8 @@ def test_two_processes_train_as_one(kitchen, tmp_path):
         )
         for process in range(2)
     ]
-    for process in together:
-        ended(process)
+    for process, folder in zip(together, ("shared", "shared.process1"), strict=True):
+        assert f"{tmp_path / folder}: 1 epochs" in ended(process).replace("\n", "")
     ended(train("alone"))
     first, second = (weights(tmp_path / name) for name in ("shared", "shared.process1"))
     assert first.keys() == second.keys()

@@ -96,8 +96,23 @@ def make(name, spec, compiled=True, variant="", overrides=()):
         spec = schema.TrajectorySpec(spec.image_size, centre_x=5.5, centre_y=5.5, extent=6.0)  # and so are these
     model = MODELS[name].load()(chosen.model, spec)
     if compiled:
-        model.compile(run_eagerly=True)  # a step or two: quicker than tracing the graph
+        # For a step or two quicker than tracing the graph; JAX compiles each loop anew wherever it is not in one.
+        model.compile(run_eagerly=keras.backend.backend() != "jax")
     return model
+
+
+def losses_of(model):
+    """Batch → its named losses; under JAX as one compiled function, for one by one its operations take far longer."""
+    if keras.backend.backend() != "jax":
+        return model.compute_losses
+    import jax
+
+    @jax.jit
+    def losses(values, batch):
+        with keras.StatelessScope(list(zip(model.variables, values, strict=True))):
+            return model.compute_losses(batch)
+
+    return lambda batch: losses([variable.value for variable in model.variables], batch)
 
 
 def snapshot(variables):
@@ -150,15 +165,13 @@ def test_phases_share_no_variable_and_cover_the_model(name, tiny_spec):
 
 
 def test_a_step_against_each_term_alone_lowers_it(name, tiny_spec, tiny_batch):
-    import tensorflow as tf
-
     model = make(name, tiny_spec)
-    states = snapshot(random_states(model))
+    states, losses = snapshot(random_states(model)), losses_of(model)
 
     def terms():
         for variable, state in zip(random_states(model), states, strict=True):
             variable.assign(state)
-        return model.compute_losses(tiny_batch)
+        return losses(tiny_batch)
 
     tried = 0
     for phase in model.phases:
@@ -169,7 +182,7 @@ def test_a_step_against_each_term_alone_lowers_it(name, tiny_spec, tiny_batch):
             start = snapshot(phase.variables)
             before, gradients = backend.gradients(lambda term=term: (terms()[term],) * 2, phase.variables)
             gradients = [
-                np.zeros_like(old) if gradient is None else tf.convert_to_tensor(gradient).numpy()
+                np.zeros_like(old) if gradient is None else keras.ops.convert_to_numpy(gradient)
                 for old, gradient in zip(start, gradients, strict=True)
             ]
             norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradients))
@@ -241,6 +254,7 @@ def test_a_saved_model_opens_nothing_but_itself(name, tiny_spec, tiny_batch, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="models are exported with TensorFlow")
 def test_a_model_that_was_never_called_exports(tiny_spec, tiny_batch, tmp_path):
     import tensorflow as tf
 
@@ -370,8 +384,10 @@ def test_photos_of_one_recipe_are_no_negatives(name, tiny_spec, tiny_batch):
     term = {"acme": "retrieval", "r2gan": "ranking", "mcen": "retrieval", "jne": "pairs", "adamine": "instance"}
     term = term.get(name, "contrastive")
 
+    losses = losses_of(model)
+
     def loss(batch):
-        return float(model.compute_losses(batch)[term])
+        return float(losses(batch)[term])
 
     alone = {key: value[:1] for key, value in tiny_batch.items()}
     numbered = tiny_batch | {schema.RECIPE_NUMBER: np.arange(8, dtype="int32") + 70}

@@ -200,6 +200,7 @@ class RetrievalModel(keras.Model):
         Raises:
             ValueError: an optimizer for a phase that does not exist, one for several phases, a chunk of a model that
                 is not descended to, or a loss or metric: these are the model's own.
+            NotImplementedError: a chunk with another backend than TensorFlow.
         """
         own = [name for name in _NOT_COMPILED if kwargs.pop(name, loss if name == "loss" else None) is not None]
         if own:
@@ -215,6 +216,8 @@ class RetrievalModel(keras.Model):
         if chunk < 0 or (chunk and not self.phases[-1].all_variables):
             valid = "at least 0" if chunk < 0 else f"0, for {self.name} is solved and not descended to"
             raise ValueError(f"chunk: expected {valid}, received {chunk}.")
+        if chunk:
+            backend.check_chunks(chunk)
         replicas.prepare(self, chunk, kwargs.get("jit_compile", False))
         made = {}
         for phase in self.phases:
@@ -280,9 +283,6 @@ class RetrievalModel(keras.Model):
         Raises:
             ValueError: ``class_weight`` or ``sample_weight``: the losses compare items with each other.
         """
-        for name in ("class_weight", "sample_weight"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
         args, kwargs = _numbered(args, kwargs)
         return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
 
@@ -425,7 +425,13 @@ _NOT_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 def _numbered(args, kwargs):
-    """Arguments of ``fit`` and its like with ``recipe_number`` for the strings of ``id``, wherever data may stand."""
+    """Arguments of ``fit`` and its like with ``recipe_number`` for the strings of ``id``, wherever data may stand.
+
+    Weights are refused here, before a step: with JAX an error within one leaves Keras' trainer without the variables.
+    """
+    for name in ("class_weight", "sample_weight"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
 
     def numbered(data):
         return backend.numbered(data, schema.ID, schema.RECIPE_NUMBER)
