@@ -54,11 +54,14 @@ def past_overflow(play: Callable[[], Any], states: list, optimizers: Iterable[An
         What ``play`` does.
     """
     optimizers = list(optimizers)
-    before = [ops.copy(state) for state in states]
-    scales = [ops.copy(optimizer.dynamic_scale) for optimizer in optimizers]
+    before = [ops.copy(ops.convert_to_tensor(state)) for state in states]
+    scales = [ops.copy(ops.convert_to_tensor(optimizer.dynamic_scale)) for optimizer in optimizers]
     found = play()
-    kept = [optimizer.dynamic_scale >= scale for optimizer, scale in zip(optimizers, scales, strict=True)]
+    kept = [
+        ops.convert_to_tensor(optimizer.dynamic_scale) >= scale
+        for optimizer, scale in zip(optimizers, scales, strict=True)
+    ]
     whole = ops.all(ops.stack(kept))
     for state, old in zip(states, before, strict=True):
-        state.assign(ops.where(whole, state, old))
+        state.assign(ops.where(whole, ops.convert_to_tensor(state), old))
     return found
