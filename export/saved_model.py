@@ -182,7 +182,7 @@ def portable(model) -> Iterator[None]:
         if layer.compute_dtype not in ("float32", None):
             raise ValueError(
                 f"{layer.name}: expected a layer that computes in float32, received {layer.compute_dtype}; "
-                "build the model without mixed precision to export it."
+                "load the model in float32 to export it, as kfood.models.load_run does."
             )
     before = {id(layer): (layer, layer.use_cudnn) for layer in layers if hasattr(layer, "use_cudnn")}
     for layer, _ in before.values():

@@ -273,8 +273,17 @@ def apply(optimizer, gradients, variables):
         own.assign(value)
 
 
+def check_chunks(chunk):
+    """Raises NotImplementedError where batches cannot be played in chunks: on another backend than TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            "chunk: expected 0, or Keras' TensorFlow backend (KERAS_BACKEND=tensorflow), received "
+            f"{chunk} with {keras.backend.backend()!r}; a whole batch trains on either."
+        )
+
+
 def pulled_back(function, upstream, variables):
-    """Gradients of variables, given those of what ``function`` computes from them.
+    """Gradients of variables, given those of what ``function`` computes from them; with TensorFlow.
 
     Args:
         function: function without arguments → list of tensors.
@@ -283,11 +292,7 @@ def pulled_back(function, upstream, variables):
 
     Returns:
         For each list of variables a list of gradients, None where a variable is not reached.
-
-    Raises:
-        NotImplementedError: Keras runs on another backend than TensorFlow.
     """
-    _needs_tensorflow()
     values = [_values(own) for own in variables]
     with tf.GradientTape(persistent=len(values) > 1, watch_accessed_variables=False) as tape:
         tape.watch(values)
@@ -301,7 +306,7 @@ def pulled_back(function, upstream, variables):
 
 
 def repeated(body, count, sums):
-    """Plays ``body`` one time after another, inside a graph too: the memory is that of one time, beside the results.
+    """With TensorFlow: plays ``body`` again and again, inside a graph too, in the memory of one time and the results.
 
     Args:
         body: function (index, int scalar; sums) → (sums, list of tensors); it may read and change variables.
@@ -310,11 +315,7 @@ def repeated(body, count, sums):
 
     Returns:
         (the last sums, the list of tensors, of all times one above the other: ``[count, ...]``).
-
-    Raises:
-        NotImplementedError: Keras runs on another backend than TensorFlow.
     """
-    _needs_tensorflow()
     if tf.executing_eagerly():
         rows = []
         for index in range(int(count)):
@@ -393,14 +394,6 @@ def checked(value, condition, message, received):
     if not bool(condition):
         raise ValueError(f"{message} {', '.join(str(ops.convert_to_numpy(part)) for part in received)}")
     return value
-
-
-def _needs_tensorflow():
-    if keras.backend.backend() != "tensorflow":
-        raise NotImplementedError(
-            "Gradient caching (chunk): expected Keras' TensorFlow backend (KERAS_BACKEND=tensorflow), received "
-            f"{keras.backend.backend()!r}; a whole batch trains on either."
-        )
 
 
 def _needs_known_backend():

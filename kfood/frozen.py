@@ -12,7 +12,8 @@ from kfood.data.dataset import PreparedDataset
 from kfood.data.features import Network, PhotoFeatures, Views, computed
 from kfood.layers import features
 from kfood.layers.pictures import reduced
-from kfood.models.base import RetrievalModel, reading
+from kfood.models.base import RetrievalModel
+from kfood.models.batches import reading
 
 _KEPT = "float16"
 
@@ -87,4 +88,4 @@ def embedding_networks(model: RetrievalModel) -> dict[str, keras.Model]:
 def _described(model: RetrievalModel) -> list[Any]:
     """What the weights do not tell of a backbone: its kind."""
     config = getattr(model.config, "image_encoder", None)
-    return [str(getattr(config, "backbone", "")), keras.config.dtype_policy().name]
+    return [str(getattr(config, "backbone", "")), model.dtype_policy.name]

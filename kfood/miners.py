@@ -7,12 +7,16 @@ Two kinds:
 * A tuple (anchor, positive, negative) for each item of a batch: ``miner(embeddings, labels, seed) → Tuples``, in
   :data:`MINERS`. :func:`alpha_sampling` changes the tuples of any of them.
 
+With ``others``, items of earlier batches (:class:`Others`), anchors are the batch's alone, positives and negatives also
+those; rows of a tuple then count through the batch and the others behind it.
+
 Where chance decides, ``seed`` is a ``keras.random.SeedGenerator``, ``None`` for Keras' global one, or the random
 numbers themselves, uniform in [0, 1): whoever passes them knows the draw. All of it is vectorised and runs inside a
 graph.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -66,6 +70,52 @@ def others_alike(labels):
     return ops.logical_and(matches(labels, labels), ops.logical_not(ops.eye(ops.shape(labels)[0], dtype="bool")))
 
 
+class Others(NamedTuple):
+    """Items beside the batch's, as further positives and negatives of it, e.g. of earlier batches.
+
+    Attributes:
+        embeddings: float ``[k, d]``.
+        labels: int ``[k]``.
+        counted: bool ``[n, k]``, which of them are there for which item of the batch.
+    """
+
+    embeddings: Any
+    labels: Any
+    counted: Any
+
+
+class Gallery(NamedTuple):
+    """What the items of a batch are compared with: all of the batch, and others behind it.
+
+    Attributes:
+        embeddings: float ``[n + k, d]``.
+        positives: bool ``[n, n + k]``, of an item's class, itself left out.
+        negatives: bool ``[n, n + k]``, of another class.
+    """
+
+    embeddings: Any
+    positives: Any
+    negatives: Any
+
+
+def gallery(embeddings, labels, others=None):
+    """A batch's :class:`Gallery`.
+
+    Args:
+        embeddings: float ``[n, d]``.
+        labels: int ``[n]``.
+        others: :class:`Others`; None: the batch is all.
+    """
+    alike = matches(labels, labels)
+    positives, negatives = others_alike(labels), ops.logical_not(alike)
+    if others is None:
+        return Gallery(embeddings, positives, negatives)
+    alike = matches(labels, ops.cast(others.labels, labels.dtype))
+    further = (ops.logical_and(side, others.counted) for side in (alike, ops.logical_not(alike)))
+    sides = [ops.concatenate(both, axis=1) for both in zip((positives, negatives), further, strict=True)]
+    return Gallery(ops.concatenate([embeddings, ops.cast(others.embeddings, embeddings.dtype)]), *sides)
+
+
 def farthest_positive(distances, positives):
     """Index ``[m]`` of the most distant matching item of each anchor (ACME, section 3.2)."""
     return ops.argmax(ops.where(positives, distances, -_infinity(distances)), axis=1)
@@ -94,39 +144,41 @@ def nearest_negative_beyond(distances, negatives, limits):
     return ops.where(ops.any(beyond, axis=1), nearest, farthest_positive(distances, negatives))
 
 
-def random(embeddings, labels, seed=None):
+def random(embeddings, labels, seed=None, others=None):
     """For each anchor any positive and any negative, all equally likely.
 
     Args:
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
         seed: see the head of this file; as numbers: float ``[2, n]``, for positives and for negatives.
+        others: :class:`Others`.
 
     Returns:
         :class:`Tuples` of ``n``, the anchors in order.
     """
-    batch, draw = _batch(embeddings, labels), _uniform(seed, labels, 2)
+    batch, draw = _batch(embeddings, labels, others), _uniform(seed, labels, 2)
     return _tuples(batch, _choose(batch.positives, draw[0]), _choose(batch.negatives, draw[1]))
 
 
-def hard(embeddings, labels, seed=None):
+def hard(embeddings, labels, seed=None, others=None):
     """The farthest positive and the nearest negative of each anchor (Hermans et al. 2017, Eq. 5).
 
     Args:
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
         seed: without effect: nothing is left to chance.
+        others: :class:`Others`.
 
     Returns:
         :class:`Tuples` of ``n``, the anchors in order.
     """
     del seed
-    batch = _batch(embeddings, labels)
+    batch = _batch(embeddings, labels, others)
     nearest = nearest_negative(batch.distances, ops.logical_not(batch.negatives))
     return _tuples(batch, farthest_positive(batch.distances, batch.positives), nearest)
 
 
-def semi_hard(embeddings, labels, seed=None):
+def semi_hard(embeddings, labels, seed=None, others=None):
     """Any positive, and the nearest negative that is farther than it (Schroff et al. 2015, section 3.2).
 
     One positive of each anchor, by lot; :func:`kfood.losses.pairs.semi_hard_triplet` takes them all.
@@ -135,17 +187,18 @@ def semi_hard(embeddings, labels, seed=None):
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
         seed: see the head of this file; as numbers: float ``[1, n]``, for positives.
+        others: :class:`Others`.
 
     Returns:
         :class:`Tuples` of ``n``, the anchors in order; without a negative beyond the positive, the farthest one.
     """
-    batch = _batch(embeddings, labels)
+    batch = _batch(embeddings, labels, others)
     positive = _choose(batch.positives, _uniform(seed, labels, 1)[0])
     limits = ops.take_along_axis(batch.distances, positive[:, None], axis=1)
     return _tuples(batch, positive, nearest_negative_beyond(batch.distances, batch.negatives, limits))
 
 
-def soft_hard(embeddings, labels, seed=None):
+def soft_hard(embeddings, labels, seed=None, others=None):
     """Any positive farther than the nearest negative, any negative nearer than the farthest positive.
 
     Roth et al. 2020 (the platform of the α-sampling paper), after Roth & Brattoli 2019: hard, but not the hardest
@@ -155,11 +208,12 @@ def soft_hard(embeddings, labels, seed=None):
         embeddings: float ``[n, d]``.
         labels: int ``[n]``.
         seed: see the head of this file; as numbers: float ``[2, n]``, for positives and for negatives.
+        others: :class:`Others`.
 
     Returns:
         :class:`Tuples` of ``n``, the anchors in order; where no item is that hard, any positive or negative.
     """
-    batch, draw = _batch(embeddings, labels), _uniform(seed, labels, 2)
+    batch, draw = _batch(embeddings, labels, others), _uniform(seed, labels, 2)
     far, infinity = batch.distances, _infinity(batch.distances)
     farthest = ops.max(ops.where(batch.positives, far, -infinity), axis=1, keepdims=True)
     nearest = ops.min(ops.where(batch.negatives, far, infinity), axis=1, keepdims=True)
@@ -173,7 +227,7 @@ def soft_hard(embeddings, labels, seed=None):
     return _tuples(batch, *chosen)
 
 
-def distance_weighted(embeddings, labels, seed=None, cutoff=0.5):
+def distance_weighted(embeddings, labels, seed=None, cutoff=0.5, others=None):
     """Any positive, and a negative by its distance: near and far ones as likely as the common ones (Wu et al. 2017).
 
     ``Pr(n | a) ∝ min(λ, 1 / q(d_an))`` (section 4.1), where ``q(d) ∝ d^(D-2) (1 - d²/4)^((D-3)/2)`` is how distances
@@ -186,11 +240,12 @@ def distance_weighted(embeddings, labels, seed=None, cutoff=0.5):
         labels: int ``[n]``.
         seed: see the head of this file; as numbers: float ``[2, n]``, for positives and for negatives.
         cutoff: distance in (0, √2) below which negatives are equally likely.
+        others: :class:`Others`.
 
     Returns:
         :class:`Tuples` of ``n``, the anchors in order.
     """
-    batch, draw = _batch(embeddings, labels), _uniform(seed, labels, 2)
+    batch, draw = _batch(embeddings, labels, others), _uniform(seed, labels, 2)
     size = embeddings.shape[1]
     far = ops.clip(batch.distances, cutoff, 2.0 - 1e-4)
     logs = (2.0 - size) * ops.log(far) - 0.5 * (size - 3.0) * ops.log(1.0 - 0.25 * ops.square(far))
@@ -201,7 +256,7 @@ def distance_weighted(embeddings, labels, seed=None, cutoff=0.5):
     return _tuples(batch, _choose(batch.positives, draw[0]), _choose(weights, draw[1]))
 
 
-MINERS = {
+MINERS: dict[str, Callable[..., Tuples]] = {
     "random": random,
     "semi_hard": semi_hard,
     "soft_hard": soft_hard,
@@ -290,17 +345,26 @@ def one_pair_a_class(labels, dtype=None):
     return Tuples(anchor, ops.cast(positive, "int32"), negative, ops.cast(counts, dtype))
 
 
-def one_at_a_time(labels):
+def one_at_a_time(labels, positives=None):
     """The positives of each anchor as a walk: k → the k-th other item of its class.
 
     Args:
         labels: int ``[n]``.
+        positives: bool ``[n, m]``, of a gallery beyond the batch; then memory is that of a few such matrices.
 
     Returns:
         ``(steps, item)``: an int scalar, the most positives that any anchor has, and a function int scalar ``k``, from
         1 → (int ``[n]``, rows; bool ``[n]``, whether the anchor has so many). Memory is ``[n]`` whatever the class
         sizes.
     """
+    if positives is not None:
+        number = ops.cumsum(ops.cast(positives, "int32"), axis=1)
+
+        def row(k):
+            there = ops.logical_and(positives, ops.equal(number, k))
+            return ops.cast(ops.argmax(there, axis=1), "int32"), k <= number[:, -1]
+
+        return ops.max(number[:, -1]), row
     alike = matches(labels, labels)
     size = ops.sum(ops.cast(alike, "int32"), axis=1)
     start = ops.sum(ops.cast(labels[None, :] < labels[:, None], "int32"), axis=1)
@@ -314,16 +378,17 @@ def one_at_a_time(labels):
 
 
 class _Batch(NamedTuple):
-    """What miners look at: ``[n, n]`` distances without gradient and which pairs are positive, which negative."""
+    """What miners look at: ``[n, n + k]`` distances without gradient and which pairs are positive, which negative."""
 
     distances: Any
     positives: Any
     negatives: Any
 
 
-def _batch(embeddings, labels):
-    distances = ops.stop_gradient(_distances.euclidean(embeddings, embeddings))
-    return _Batch(distances, others_alike(labels), ops.logical_not(matches(labels, labels)))
+def _batch(embeddings, labels, others):
+    compared = gallery(embeddings, labels, others)
+    distances = ops.stop_gradient(_distances.euclidean(embeddings, compared.embeddings))
+    return _Batch(distances, compared.positives, compared.negatives)
 
 
 def _tuples(batch, positive, negative):

@@ -16,7 +16,7 @@ SERIALIZABLE = {
     "kfood.layers.hierarchical": ("Places",),
     "kfood.layers.image": ("PhotoNormalization",),
     "kfood.layers.local_scaling": ("LocalScaling",),
-    "kfood.layers.memory": ("PairMemory",),
+    "kfood.layers.memory": ("PairMemory", "LabelledMemory"),
     "kfood.layers.outputs": ("UnitLength",),
     "kfood.layers.pictures": ("Enlarge",),
     "kfood.layers.pooling": ("RootPooling",),

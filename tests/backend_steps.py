@@ -37,8 +37,14 @@ def without_chance():
 
 
 def made(name, run_eagerly=False):
-    """A model, and its optimizers with a step that rounding does not turn around where a gradient is near 0."""
-    model = make(name, tiny_recipes(), compiled=False)
+    """A model, and its optimizers with a step that rounding does not turn around where a gradient is near 0.
+
+    Args:
+        name: of the model, and ``:setting=value,…`` where it differs from the tiny one.
+        run_eagerly: as in ``compile``.
+    """
+    name, _, settings = name.partition(":")
+    model = make(name, tiny_recipes(), compiled=False, overrides=tuple(filter(None, settings.split(","))))
     model.compile(run_eagerly=run_eagerly)
     for optimizer in model.optimizers.values():
         optimizer.learning_rate = RATE

@@ -1,6 +1,6 @@
 """Steps of tiny models on several virtual devices and on one: a script for the tests.
 
-    KERAS_BACKEND=… python tests/device_steps.py DEVICES MODEL …
+    KERAS_BACKEND=… python tests/device_steps.py DEVICES MODEL[:setting=value,…] …
 
 ends with an error where losses, weights or optimizers' slots differ.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from conftest import tiny_pairs
 
+from kfood import schema
 from kfood.training import TrainingConfig, devices
 
 TOLERANCE = 1e-5
@@ -34,7 +35,7 @@ def each_row_alike():
 
 def trained(name, count):
     """All that two steps have moved, a batch of eight on so many devices."""
-    batch = tiny_pairs(np.random.default_rng(7))
+    batch = {**tiny_pairs(np.random.default_rng(7)), schema.RECIPE_NUMBER: np.arange(8, dtype="int32") // 2}
     with devices.shared(TrainingConfig(devices=count, batch_size=len(batch["image"]))):
         model = backend_steps.made(name, run_eagerly=keras.backend.backend() == "tensorflow")  # quicker than tracing
     return backend_steps.stepped(model, batch)

@@ -14,7 +14,7 @@ from conftest import tiny_pairs
 pytest.importorskip("jax")
 
 TESTS = pathlib.Path(__file__).parent
-NAMES = ("trajcross", "acme", "r2gan", "alpha_gao")  # mcen takes minutes to compile
+NAMES = ("acme", "alpha_gao")  # mcen takes minutes to compile
 # Of a test's tiny networks most of the time is compiling.
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
@@ -30,6 +30,15 @@ def with_jax(*arguments):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+@pytest.mark.slow
+def test_models_keep_their_contract():
+    """Part of it, and float16; ``KERAS_BACKEND=jax python -m pytest tests/test_models_contract.py`` is all."""
+    tests = "(each_phase or save_load) and trajcross or two_tower-float16"
+    files = ("test_models_contract.py", "test_precision.py")
+    output = with_jax("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *files, "-k", tests)
+    assert "3 passed" in output
 
 
 @pytest.mark.slow

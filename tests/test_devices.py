@@ -56,15 +56,16 @@ def ended(process):
 
 @pytest.mark.slow
 def test_eight_jax_devices_step_as_one():
-    """A symmetric softmax over the batch: a row on each device, negatives on all."""
+    """A symmetric softmax over the batch and a memory: a row on each device, negatives on all."""
     pytest.importorskip("jax")
-    assert "two_tower equal" in ended(started(["device_steps.py", 8, "two_tower"], **JAX))
+    name = "two_tower:memory=12,memory_warmup=0"
+    assert f"{name} equal" in ended(started(["device_steps.py", 8, name], **JAX))
 
 
 @pytest.mark.slow
 def test_tensorflow_replicas_step_as_one():
-    """An adversary and draws; triplets, discriminators and a generator; features looked up."""
-    names = ("trajcross", "r2gan", "ht")
+    """An adversary and draws; triplets, discriminators and a generator; features looked up; a memory of all rows."""
+    names = ("trajcross", "r2gan", "ht", "alpha_gao:memory=12,memory_warmup=0,alpha=0")
     output = ended(started(["device_steps.py", 2, *names], KERAS_BACKEND="tensorflow"))
     assert all(f"{name} equal" in output for name in names)
 
@@ -115,8 +116,8 @@ def test_two_processes_train_as_one(kitchen, tmp_path):
         )
         for process in range(2)
     ]
-    for process in together:
-        ended(process)
+    for process, folder in zip(together, ("shared", "shared.process1"), strict=True):
+        assert f"{tmp_path / folder}: 1 epochs" in ended(process).replace("\n", "")
     ended(train("alone"))
     first, second = (weights(tmp_path / name) for name in ("shared", "shared.process1"))
     assert first.keys() == second.keys()

@@ -155,6 +155,13 @@ def test_a_batch_that_fits_is_played_whole_and_others_fill_their_chunks(tiny_spe
         ht.train_on_batch(with_strangers("ht", tiny_batch, 6))
 
 
+def test_chunks_need_tensorflow_and_say_so_before_a_step(tiny_spec, monkeypatch):
+    model = make("two_tower", tiny_spec, compiled=False)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(NotImplementedError, match=r"chunk: expected 0, or Keras' TensorFlow .*received 4 with 'jax'"):
+        model.compile(chunk=4)
+
+
 def test_what_has_no_chunks_says_so(tiny_spec):
     with pytest.raises(ValueError, match="chunk: expected 0, for cca is solved and not descended to, received 4"):
         make("cca", tiny_spec, compiled=False).compile(chunk=4)

@@ -9,7 +9,7 @@ import pytest
 from kfood import schema
 from kfood.configs import experiment
 from kfood.models import MODELS, trajectory_baselines
-from kfood.models.base import select
+from kfood.models.batches import select
 from tests.test_models_contract import TINY
 
 SPEC = schema.TrajectorySpec(32, 20, centre_x=5.5, centre_y=5.5, extent=6.0)

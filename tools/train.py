@@ -64,14 +64,18 @@ def run(args: Train) -> None:
     """Trains, and says where the run is and how it did."""
     from kfood.configs import default_preset, experiment
     from kfood.data.dataset import open_dataset
-    from kfood.training import train
+    from kfood.training import TrainingRun
 
     named = {"epochs": args.epochs, "batch_size": args.batch_size, "chunk": args.chunk, "seed": args.seed}
     overrides = (*(f"training.{name}={value}" for name, value in named.items() if value is not None), *args.set)
     preset = args.preset or default_preset(args.model)
     chosen = experiment(args.model, preset, args.variant, overrides)
     dataset = open_dataset(args.data, MODELS[args.model].data)
-    progress = train(args.model, chosen, dataset, args.run, variant=args.variant, resume=args.resume)
-    print(
-        f"{args.run}: {progress.epoch} epochs in {progress.seconds:.0f} s; best weights in checkpoints/best.weights.h5."
+    with TrainingRun(args.run, args.model, chosen, dataset, variant=args.variant, resume=args.resume) as training:
+        for stage in training.stages():
+            training.model.fit(**stage)
+    progress = training.progress
+    print(  # of several processes each has a folder of its own
+        f"{training.folder}: {progress.epoch} epochs in {progress.seconds:.0f} s; "
+        "best weights in checkpoints/best.weights.h5."
     )

@@ -47,6 +47,10 @@ LOSSES: dict[str, Callable[..., Any]] = {
 }
 """Name → function (embeddings, labels, what is learnt if anything, options)."""
 
+WITH_OTHERS = tuple(name for name, loss in LOSSES.items() if "others" in inspect.signature(loss).parameters)
+"""Those that compare each item of a batch with a gallery, in which items of earlier batches may stand. N-pair and the
+lifted structure would compare these with each other too; with proxies no two items are compared."""
+
 _LEARNT = ("boundaries", "proxies", "centres")
 
 
@@ -205,15 +209,19 @@ class MetricLoss(keras.losses.Loss):
             )
         self._generator = keras.random.SeedGenerator(self.seed) if isinstance(self.seed, int) else self.seed
 
-    def call(self, y_true, y_pred):
-        """The loss of labels int ``[n]`` and embeddings ``[n, d]``, a float scalar."""
+    def call(self, y_true, y_pred, others=None):
+        """The loss of labels int ``[n]`` and embeddings ``[n, d]``, a float scalar; others as in :meth:`__call__`."""
         options = dict(self.options)
+        beside = {} if others is None else {"others": others}
+        if others is not None and self.loss not in WITH_OTHERS:
+            raise ValueError(f"others: expected a loss of {sorted(WITH_OTHERS)}, received {self.loss!r}.")
         if self.miner is not None:
             mine = miners.MINERS[self.miner] if isinstance(self.miner, str) else self.miner
-            tuples = mine(y_pred, y_true, self._generator, **self.miner_options)
+            tuples = mine(y_pred, y_true, self._generator, **self.miner_options, **beside)
             if self.alpha:
+                items = miners.gallery(y_pred, y_true, others).embeddings
                 tuples = miners.alpha_sampling(
-                    tuples, y_pred, self.alpha, easy_first=self.easy_first, seed=self._generator
+                    tuples, items, self.alpha, easy_first=self.easy_first, seed=self._generator
                 )
             options["tuples"] = tuples
         if self._random:
@@ -226,18 +234,21 @@ class MetricLoss(keras.losses.Loss):
                 f"learnt: expected the layer that holds the {self._wants} of {self.loss!r}, received none; a loss is "
                 "saved without it: compile a loaded model again, with a new loss on the layer of that model."
             )
-        return LOSSES[self.loss](y_pred, y_true, **options)
+        return LOSSES[self.loss](y_pred, y_true, **options, **beside)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true, y_pred, sample_weight=None, others=None):
         """As any Keras loss; it has no terms of single items that could be weighted.
 
         Args:
             y_true: int ``[n]`` or ``[n, 1]``, of any integer type; whole numbers as float are taken as such.
             y_pred: float ``[n, d]``.
             sample_weight: None.
+            others: :class:`kfood.miners.Others`, of the losses in :data:`WITH_OTHERS`; a miner of one's own then takes
+                it too.
 
         Raises:
-            ValueError: weights, or labels that are text, one-hot or as many as no embeddings.
+            ValueError: weights, others that the loss does not take, or labels that are text, one-hot or as many as no
+                embeddings.
         """
         if sample_weight is not None:
             raise ValueError(
@@ -247,7 +258,7 @@ class MetricLoss(keras.losses.Loss):
         embeddings = ops.convert_to_tensor(y_pred, dtype=self.dtype)
         # Not Keras' own __call__, which makes floats of labels: from 2^24 on several ids would be one.
         with keras.name_scope(self.name):
-            return self.call(_labels(y_true, embeddings.shape), embeddings)
+            return self.call(_labels(y_true, embeddings.shape), embeddings, others)
 
     def get_config(self):
         """Arguments of the constructor, but for ``learnt`` only whether there was any."""
@@ -297,7 +308,7 @@ class MetricLoss(keras.losses.Loss):
             )
 
     def _check_options(self, taken):
-        valid = {*list(taken)[2:]} - {"proxies", "centres", "tuples", "seed", "mixture"}
+        valid = {*list(taken)[2:]} - {"proxies", "centres", "tuples", "seed", "mixture", "others"}
         for key in self.options:
             if key not in valid:
                 raise ValueError(f"Loss {self.loss!r}: expected options of {sorted(valid)}, received {key!r}.")
@@ -321,7 +332,8 @@ class MetricLoss(keras.losses.Loss):
             raise ValueError(f"alpha: expected a share from 0 to 1, received {self.alpha!r}.")
         if isinstance(self.miner, str):
             valid = sorted(
-                set(inspect.signature(miners.MINERS[self.miner]).parameters) - {"embeddings", "labels", "seed"}
+                set(inspect.signature(miners.MINERS[self.miner]).parameters)
+                - {"embeddings", "labels", "seed", "others"}
             )
             for key in self.miner_options:
                 if key not in valid:

@@ -6,8 +6,9 @@ N, all of an anchor's; m, margin; β, boundary; γ, scale.
 Every function takes ``embeddings`` float ``[n, d]`` and ``labels`` int ``[n]`` first and returns a float scalar, 0
 where the batch holds nothing to compare. The *tuple losses* also take ``tuples`` of a miner (:mod:`kfood.miners`),
 altered by α-sampling or not; without them they take every pair of the batch. ``mean="active"`` divides the terms of a
-hinge by the number of those above 0 instead of by all. Losses of distances take the embeddings as
-they come: normalise them where the paper does. Losses of cosines normalise themselves.
+hinge by the number of those above 0 instead of by all. With ``others``, items of earlier batches
+(:class:`kfood.miners.Others`), anchors are still the batch's, positives and negatives also those. Losses of distances
+take the embeddings as they come: normalise them where the paper does. Losses of cosines normalise themselves.
 
 Nothing here is of size ``[n, n, n]``; how: triplets walk over positives (:mod:`kfood.losses.listwise`), the lifted
 structure's sum splits into two sums over rows, and histograms add up pairs in their bins. All of it is exact.
@@ -42,7 +43,9 @@ def gao(distance):
     return ops.log1p(distance)
 
 
-def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, gao=False, mean: Mean = "all"):
+def contrastive(
+    embeddings, labels, tuples=None, *, margin=1.0, squared=False, gao=False, mean: Mean = "all", others=None
+):
     """Contrastive loss: ``mean d_ap + mean [m - d_an]+`` (α-sampling paper, Eq. 5; with GAO, Eq. 6).
 
     Args:
@@ -53,12 +56,13 @@ def contrastive(embeddings, labels, tuples=None, *, margin=1.0, squared=False, g
         squared: ``d_ap²`` and ``([m - d_an]+)²`` (Hadsell et al. 2006, Eq. 4, without its ½); without GAO.
         gao: True: Eq. 6; ``"as_released"``: ``log(1 + mean d_ap)``, the mean inside the logarithm.
         mean: ``"all"`` or ``"active"``, of positive and of negative pairs alike.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar.
     """
     _check_gao(gao, ("as_released",), squared)
-    pairs, average = _pairs(embeddings, labels, tuples), _average(mean)
+    pairs, average = _pairs(embeddings, labels, tuples, others=others), _average(mean)
     power = ops.square if squared else lambda x: x
     positive = average(power(_positive(pairs.positive, gao is True)), pairs.positive_weight)
     if gao == "as_released":
@@ -89,7 +93,7 @@ def learns_by_eq_8(boundary, margin=0.2):
     return math.log1p(math.sqrt(2.0)) > boundary - margin
 
 
-def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=False, mean=None):
+def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=False, mean=None, others=None):
     """Margin loss: ``Σ [m + d_ap - β]+ + [m + β - d_an]+`` over the number of terms above 0 (Wu et al. 2017, sec. 4.2).
 
     The α-sampling paper's Eq. 7, whose printed braces are Wu's hinges; with GAO its Eq. 8.
@@ -110,6 +114,7 @@ def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=
         mean: what the sum is divided by: ``"active"``, the number of terms above 0; ``"active_tuples"``, of tuples with
             such a term, as the released code does with and without GAO: up to twice as much. None: ``"active_tuples"``
             with tuples and GAO as released, else ``"active"``.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar.
@@ -123,7 +128,7 @@ def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=
         raise ValueError(f"mean: expected None, 'active' or 'active_tuples', received {mean!r}.")
     if mean == "active_tuples" and tuples is None:
         raise ValueError("mean: expected 'active' where no tuples are mined, received 'active_tuples'.")
-    pairs = _pairs(embeddings, labels, tuples)
+    pairs = _pairs(embeddings, labels, tuples, others=others)
     boundaries = ops.convert_to_tensor(first_boundary(gao) if boundaries is None else boundaries, embeddings.dtype)
     own = ops.take(boundaries, pairs.label, axis=0) if len(boundaries.shape) else boundaries
     positive = ops.relu(margin + _positive(pairs.positive, gao is True) - own)
@@ -136,7 +141,18 @@ def margin(embeddings, labels, boundaries=None, tuples=None, *, margin=0.2, gao=
     return ranking.mean_of_active(ops.concatenate([ops.ravel(term) for term in terms]))
 
 
-def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=False, gao=False, mean: Mean = "all"):
+def triplet(
+    embeddings,
+    labels,
+    tuples=None,
+    *,
+    margin=0.2,
+    soft=False,
+    squared=False,
+    gao=False,
+    mean: Mean = "all",
+    others=None,
+):
     """Triplet loss: mean of ``[d_ap - d_an + m]+`` (Schroff et al. 2015, Eq. 3, which has d²: ``squared``).
 
     Of one set of embeddings and its classes; between two modalities, where a recipe looks for its photo:
@@ -153,6 +169,7 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
         squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
         mean: ``"all"`` or ``"active"``: of ``soft``, whose terms are all above 0, the same.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar.
@@ -165,22 +182,22 @@ def triplet(embeddings, labels, tuples=None, *, margin=0.2, soft=False, squared=
         return ops.softplus(apart) if soft else ops.relu(apart + margin)
 
     if tuples is not None:
-        pairs = _pairs(embeddings, labels, tuples, squared)
+        pairs = _pairs(embeddings, labels, tuples, squared, others)
         return average(hinge(pairs.positive, pairs.negative), tuples.weight)
-    pairs = _pairs(embeddings, labels, None, squared)
-    weights = pairs.negative_weight
+    pairs = _pairs(embeddings, labels, None, squared, others)
+    weights, beyond = pairs.negative_weight, _beyond(pairs, others)
     if mean == "active":
         return listwise.mean_of_active_over_positives(
-            lambda rows, own: hinge(own, rows) * weights, pairs.negative, labels
+            lambda rows, own: hinge(own, rows) * weights, pairs.negative, labels, beyond
         )
     sums = listwise.over_positives(
-        lambda rows, own: ops.sum(hinge(own, rows) * weights, axis=1), pairs.negative, labels
+        lambda rows, own: ops.sum(hinge(own, rows) * weights, axis=1), pairs.negative, labels, beyond
     )
     number = ops.sum(ops.sum(pairs.positive_weight, axis=1) * ops.sum(weights, axis=1))
     return ops.sum(sums) / ops.maximum(number, 1.0)
 
 
-def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=False, mean: Mean = "all"):
+def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=False, mean: Mean = "all", others=None):
     """Triplet loss of every positive pair with its semi-hard negative (Schroff et al. 2015, section 3.2).
 
     ``mean_ap [d_ap - d_an + m]+`` with n the nearest negative that is farther than p, or else the farthest one:
@@ -194,14 +211,15 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
         squared: squared distances; without GAO.
         gao: ``log(1 + d_ap)`` in place of ``d_ap``.
         mean: ``"all"`` or ``"active"``.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar.
     """
     _check_gao(gao, squared=squared)
     _average(mean)
-    pairs = _pairs(embeddings, labels, None, squared)
-    negatives = pairs.negative_weight > 0.0
+    pairs = _pairs(embeddings, labels, None, squared, others)
+    negatives, beyond = pairs.negative_weight > 0.0, _beyond(pairs, others)
     exists = ops.any(negatives, axis=1)
 
     def term(rows, own):
@@ -211,9 +229,9 @@ def semi_hard_triplet(embeddings, labels, *, margin=1.0, squared=False, gao=Fals
 
     if mean == "active":
         return listwise.mean_of_active_over_positives(
-            lambda rows, own: term(rows, own)[:, None], pairs.positive, labels
+            lambda rows, own: term(rows, own)[:, None], pairs.positive, labels, beyond
         )
-    sums = listwise.over_positives(term, pairs.positive, labels)
+    sums = listwise.over_positives(term, pairs.positive, labels, beyond)
     return ops.sum(sums) / ops.maximum(ops.sum(pairs.positive_weight), 1.0)
 
 
@@ -267,7 +285,7 @@ def lifted_structure(embeddings, labels, *, margin=1.0, gao=False):
     return 0.5 * _mean(ops.square(ops.relu(terms)), pairs.positive_weight)
 
 
-def histogram(embeddings, labels, *, bins=100):
+def histogram(embeddings, labels, *, bins=100, others=None):
     """Histogram loss: the chance that a negative pair is more alike than a positive one (Ustinova & Lempitsky 2016).
 
     ``Σ_r h⁻_r Σ_{q ≤ r} h⁺_q``, where a pair of cosine s adds to the two nodes around s, by its nearness to each
@@ -277,14 +295,13 @@ def histogram(embeddings, labels, *, bins=100):
         embeddings: float ``[n, d]``; compared by cosine.
         labels: int ``[n]``.
         bins: R, nodes from -1 to 1, both included.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar.
     """
-    similarities = 1.0 - distances.cosine(embeddings, embeddings)
+    similarities, positives, negatives = _cosines(embeddings, labels, others)
     dtype = similarities.dtype
-    positives = miners.others_alike(labels)
-    negatives = ops.logical_not(miners.matches(labels, labels))
     place = ops.ravel((ops.clip(similarities, -1.0, 1.0) + 1.0) * ((bins - 1) / 2.0))
     below = ops.minimum(ops.floor(ops.stop_gradient(place)), bins - 2.0)
     upper = place - below
@@ -300,7 +317,7 @@ def histogram(embeddings, labels, *, bins=100):
     return ops.sum(spread[1] * ops.cumsum(spread[0]))
 
 
-def circle(embeddings, labels, *, relaxation=0.4, scale=80.0):
+def circle(embeddings, labels, *, relaxation=0.4, scale=80.0, others=None):
     """Circle loss: ``log(1 + Σ_n exp(γ α_n (s_n - m)) Σ_p exp(-γ α_p (s_p - 1 + m)))`` (Sun et al. 2020, Eq. 6).
 
     ``α_n = [s_n + m]+`` and ``α_p = [1 + m - s_p]+`` (Eq. 5 and 8) are weights and carry no gradient, as in the
@@ -311,20 +328,20 @@ def circle(embeddings, labels, *, relaxation=0.4, scale=80.0):
         labels: int ``[n]``.
         relaxation: m (section 4.1: 0.4 for fine-grained retrieval).
         scale: γ (there: 80).
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar: mean over anchors that have a positive and a negative.
     """
-    similarities, m = 1.0 - distances.cosine(embeddings, embeddings), relaxation
-    still = ops.stop_gradient(similarities)
-    positives, negatives = miners.others_alike(labels), ops.logical_not(miners.matches(labels, labels))
+    similarities, positives, negatives = _cosines(embeddings, labels, others)
+    still, m = ops.stop_gradient(similarities), relaxation
     far = -scale * ops.relu(1.0 + m - still) * (similarities - (1.0 - m))
     near = scale * ops.relu(still + m) * (similarities - m)
     terms = ops.softplus(log_sum_exp(far, positives, axis=1) + log_sum_exp(near, negatives, axis=1))
     return _mean(terms, _complete(positives, negatives, terms.dtype))
 
 
-def multi_similarity(embeddings, labels, *, alpha=2.0, beta=50.0, threshold=1.0, tolerance=0.1):
+def multi_similarity(embeddings, labels, *, alpha=2.0, beta=50.0, threshold=1.0, tolerance=0.1, others=None):
     """Multi-similarity loss (Wang et al. 2019, Eq. 15) of the pairs its mining keeps (Eq. 11 and 12).
 
     ``mean_a log(1 + Σ_p exp(-α (s_ap - λ))) / α + log(1 + Σ_n exp(β (s_an - λ))) / β``, over negatives with
@@ -337,13 +354,13 @@ def multi_similarity(embeddings, labels, *, alpha=2.0, beta=50.0, threshold=1.0,
         beta: β.
         threshold: λ (the released code has 0.5).
         tolerance: ε of the mining.
+        others: :class:`kfood.miners.Others`.
 
     Returns:
         float scalar: mean over anchors that have a positive and a negative.
     """
-    similarities = 1.0 - distances.cosine(embeddings, embeddings)
+    similarities, positives, negatives = _cosines(embeddings, labels, others)
     still = ops.stop_gradient(similarities)
-    positives, negatives = miners.others_alike(labels), ops.logical_not(miners.matches(labels, labels))
     never = _never(still)
     least = ops.min(ops.where(positives, still, -never), axis=1, keepdims=True)
     most = ops.max(ops.where(negatives, still, never), axis=1, keepdims=True)
@@ -362,7 +379,8 @@ def log_sum_exp(values, mask, axis):
 class _Pairs(NamedTuple):
     """Distances of positive and of negative pairs, 1 or 0 by whether each counts, and the anchor's label.
 
-    Either one pair of both a tuple, all float ``[m]``, or every pair of the batch: float ``[n, n]`` and ``[n, 1]``.
+    Either one pair of both a tuple, all float ``[m]``, or every pair of the batch, or of it with k others: float
+    ``[n, n + k]`` and ``[n, 1]``.
     """
 
     positive: Any
@@ -372,20 +390,31 @@ class _Pairs(NamedTuple):
     label: Any
 
 
-def _pairs(embeddings, labels, tuples, squared=False):
+def _pairs(embeddings, labels, tuples, squared=False, others=None):
+    gallery = miners.gallery(embeddings, labels, others)
     if tuples is None:
-        between = (distances.squared_euclidean if squared else distances.euclidean)(embeddings, embeddings)
-        positives = ops.cast(miners.others_alike(labels), between.dtype)
-        negatives = ops.cast(ops.logical_not(miners.matches(labels, labels)), between.dtype)
+        between = (distances.squared_euclidean if squared else distances.euclidean)(embeddings, gallery.embeddings)
+        positives, negatives = (ops.cast(side, between.dtype) for side in gallery[1:])
         return _Pairs(between, positives, between, negatives, labels[:, None])
     anchor, positive, negative = (
-        ops.take(embeddings, rows, axis=0) for rows in (tuples.anchor, tuples.positive, tuples.negative)
+        ops.take(gallery.embeddings, rows, axis=0) for rows in (tuples.anchor, tuples.positive, tuples.negative)
     )
     if squared:
         apart = [ops.sum(ops.square(anchor - other), axis=1) for other in (positive, negative)]
     else:
         apart = [distances.euclidean_of_pairs(anchor, other) for other in (positive, negative)]
     return _Pairs(apart[0], tuples.weight, apart[1], tuples.weight, ops.take(labels, tuples.anchor))
+
+
+def _beyond(pairs, others):
+    """Positives where they are not the batch's alone, for a walk over them."""
+    return None if others is None else pairs.positive_weight > 0.0
+
+
+def _cosines(embeddings, labels, others):
+    """Cosines float ``[n, n + k]``, which are of positives, and which of negatives."""
+    gallery = miners.gallery(embeddings, labels, others)
+    return 1.0 - distances.cosine(embeddings, gallery.embeddings), gallery.positives, gallery.negatives
 
 
 def _positive(distance, adaptive):

@@ -128,7 +128,7 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
         weights: of the best epoch on validation, or of the last.
 
     Returns:
-        The model; its ``spec`` and ``config`` are the run's.
+        The model; its ``spec`` and ``config`` are the run's. It computes in float32, whatever it was trained in.
 
     Raises:
         FileNotFoundError: no run there, or no finished epoch.
@@ -139,9 +139,12 @@ def load_run(run: str | pathlib.Path, weights: Literal["best", "last"] = "best")
     stored = run_config(run)
     if stored["model"] not in MODELS:
         raise ValueError(f"{run}: expected a run of a model among {', '.join(MODELS)}, received {stored['model']!r}.")
+    from kfood.precision import policy
+
     if MODELS[stored["model"]].data == "recipes":
         schema.check_token_rule(run, stored["data"], TRAIN_AGAIN)
-    model = made(stored, without_sources(stored["config"]), stored["spec"])
+    with policy("float32"):
+        model = made(stored, without_sources(stored["config"]), stored["spec"])
     checkpoint = run / "checkpoints" / f"{weights}.weights.h5"
     if not checkpoint.is_file():
         raise FileNotFoundError(f"Expected a checkpoint {checkpoint}, received none: has the run finished an epoch?")

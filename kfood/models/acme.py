@@ -100,7 +100,8 @@ from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig, recipe_tower
 from kfood.layers.shared import let_through, shared_layer
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, RetrievalModel, recipes_of, run
+from kfood.models.base import Decoder, RetrievalModel
+from kfood.models.batches import recipes_of, run
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
@@ -193,7 +194,7 @@ def perceptron(name: str, sizes: tuple[int, ...]) -> keras.Model:
     x = vector = keras.Input((sizes[0],), name="vector")
     for depth, size in enumerate(sizes[1:]):
         if depth:
-            x = keras.layers.LeakyReLU(0.2)(x)
+            x = keras.layers.LeakyReLU(0.2, dtype="float32")(x)
         x = keras.layers.Dense(size, dtype="float32", name=f"{name}_{depth}")(x)
     return keras.Model(vector, x, name=name)
 

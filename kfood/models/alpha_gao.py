@@ -78,11 +78,13 @@ from keras import ops
 from kfood import miners, schema
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
+from kfood.layers.memory import LabelledMemory, check_memory, check_remembered
 from kfood.layers.outputs import UnitLength
 from kfood.layers.pooling import class_token, pool
 from kfood.losses import metric_learning, pairs, proxies
 from kfood.losses.metric_learning import MetricLoss
-from kfood.models.base import RetrievalModel, run
+from kfood.models.base import RetrievalModel
+from kfood.models.batches import recipes_of, run
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
@@ -110,6 +112,8 @@ class AlphaGAOConfig:
         classification: L_c: ``"softmax"`` of the embedding before it is normalised; ``"normalised_softmax"``: see the
             module.
         centres: vectors of each class, for ``soft_triple``.
+        memory: photos of earlier steps that L_d also compares with (:mod:`kfood.layers.memory`); 0: none.
+        memory_warmup: steps before the first of them.
         optimizer: Adam with weight decay (section 4.3).
         learnt_optimizer: of L_d's β (released code: 5e-4), proxies or centres.
     """
@@ -127,6 +131,8 @@ class AlphaGAOConfig:
     metric_weight: float = 0.1
     classification: Literal["softmax", "normalised_softmax"] = "softmax"
     centres: int = 10
+    memory: int = 0
+    memory_warmup: int = 1000
     optimizer: OptimizerConfig = OptimizerConfig(1e-6, weight_decay=4e-4)
     learnt_optimizer: OptimizerConfig = OptimizerConfig(5e-4)
 
@@ -142,6 +148,13 @@ class AlphaGAOConfig:
         for name in ("alpha", "metric_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1, received {getattr(self, name)}.")
+        check_memory(self)
+        if self.memory and (self.loss not in metric_learning.WITH_OTHERS or not self.metric_weight):
+            received = f"loss {self.loss!r}" if self.metric_weight else "metric_weight 0"
+            raise ValueError(
+                f"memory: expected 0, or one of {sorted(metric_learning.WITH_OTHERS)}, which compare photos with a "
+                f"gallery, with a metric_weight above 0, received {self.memory} with {received}."
+            )
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -169,6 +182,10 @@ class AlphaGAO(RetrievalModel):
         self.random = keras.random.SeedGenerator(name="random")
         self.network, encoder = image_networks(spec, config)
         self.encoders = {"image": encoder}
+        self.memory = None
+        if config.memory:
+            self.memory = LabelledMemory(config.memory, config.embedding_size, config.memory_warmup, name="memory")
+            self.memory.build()
         weights = {}
         phases, own = [], [self.network]
         if config.metric_weight > 0:
@@ -190,15 +207,25 @@ class AlphaGAO(RetrievalModel):
         self.build()
 
     def embed(self, batch, training):
-        """``embedding``, L2-normalised, for L_d, and ``classified``, what L_c reads."""
-        return run(self.network, batch, training)
+        """``embedding``, L2-normalised, for L_d, ``classified`` for L_c; for a memory ``photos`` and ``labels``."""
+        features = run(self.network, batch, training)
+        if self.memory is None or not training:
+            return features
+        check_remembered(batch)
+        return {**features, "photos": recipes_of(batch, features["embedding"]), "labels": batch[schema.CLASS_ID]}
+
+    def end_step(self, features):
+        """What the memory keeps."""
+        if self.memory is not None:
+            self.memory.push(features["embedding"], features["labels"], features["photos"])
 
     def losses_of(self, phase, features, batch, training):
         """``metric`` and ``classification``, those that have a weight."""
         labels = batch[schema.CLASS_ID]
         named = {}
         if self.config.metric_weight > 0:
-            named["metric"] = self.metric_loss(labels, ops.cast(features["embedding"], "float32"))
+            others = self.memory(features["photos"]) if self.memory is not None and training else None
+            named["metric"] = self.metric_loss(labels, ops.cast(features["embedding"], "float32"), others=others)
         if self.config.metric_weight < 1:
             classified = ops.cast(features["classified"], "float32")
             if self.config.classification == "softmax":

@@ -12,11 +12,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from kfood import backend, distances, replicas, schema
+from kfood import backend, distances, precision, replicas, schema
 from kfood.layers.bag import WordBag
-from kfood.layers.features import rest
 from kfood.layers.presets import with_presets
 from kfood.models import chunks
+from kfood.models.batches import batch_of, reading, select
 from kfood.models.chunks import random_states
 from kfood.models.phases import Phase
 from kfood.models.searched import scaling_layers, searched
@@ -125,6 +125,11 @@ class RetrievalModel(keras.Model):
         raise NotImplementedError
 
     @property
+    def untrained_states(self) -> list:
+        """Variables that a step changes without a gradient, such as moving statistics and queues; not random states."""
+        return chunks.own_states(self)
+
+    @property
     def bags(self) -> list[WordBag]:
         """Layers that learn, before training, how rare words are: by :meth:`kfood.layers.bag.WordBag.adapt`."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, WordBag)]
@@ -159,10 +164,10 @@ class RetrievalModel(keras.Model):
     def _embedded(self, rows, training):
         """:meth:`embed` of the whole batch, of which this device may have some rows alone."""
         if replicas.count() == 1:
-            return self.embed(rows, training)
+            return precision.widened(self.embed(rows, training))
         with replicas.drawing_apart(random_states(self)):
             features = self.embed_items(rows, training)
-        return self.from_items(replicas.gathered(features), replicas.whole(rows), training)
+        return precision.widened(self.from_items(replicas.gathered(features), replicas.whole(rows), training))
 
     def call(self, inputs, training=False):
         """Dict of features → dict encoder name → embeddings float ``[batch, embedding_size]``.
@@ -197,6 +202,7 @@ class RetrievalModel(keras.Model):
         Raises:
             ValueError: an optimizer for a phase that does not exist, one for several phases, a chunk of a model that
                 is not descended to, or a loss or metric: these are the model's own.
+            NotImplementedError: a chunk with another backend than TensorFlow.
         """
         own = [name for name in _NOT_COMPILED if kwargs.pop(name, loss if name == "loss" else None) is not None]
         if own:
@@ -212,12 +218,13 @@ class RetrievalModel(keras.Model):
         if chunk < 0 or (chunk and not self.phases[-1].all_variables):
             valid = "at least 0" if chunk < 0 else f"0, for {self.name} is solved and not descended to"
             raise ValueError(f"chunk: expected {valid}, received {chunk}.")
+        if chunk:
+            backend.check_chunks(chunk)
         replicas.prepare(self, chunk, kwargs.get("jit_compile", False))
-        mixed = keras.config.dtype_policy().name == "mixed_float16"
         made = {}
         for phase in self.phases:
             chosen: Any = keras.optimizers.get(given.get(phase.name) or phase.optimizer.build(phase.name))
-            if mixed and not isinstance(chosen, keras.optimizers.LossScaleOptimizer):
+            if self.compute_dtype == "float16" and not isinstance(chosen, keras.optimizers.LossScaleOptimizer):
                 chosen = keras.optimizers.LossScaleOptimizer(chosen)
             if not chosen.built:
                 chosen.build(phase.all_variables)
@@ -278,9 +285,6 @@ class RetrievalModel(keras.Model):
         Raises:
             ValueError: ``class_weight`` or ``sample_weight``: the losses compare items with each other.
         """
-        for name in ("class_weight", "sample_weight"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
         args, kwargs = _numbered(args, kwargs)
         return super().fit(*args, callbacks=[_Epochs(), *(callbacks or [])], **kwargs)
 
@@ -306,7 +310,7 @@ class RetrievalModel(keras.Model):
 
     def train_step(self, *received):
         """What Keras calls; a model with a training step of its own has it in :meth:`play`."""
-        return backend.step(self, self.play, received)
+        return backend.step(self, self._played if self._scales else self.play, received)
 
     def test_step(self, *received):
         """The same losses without a move."""
@@ -338,6 +342,14 @@ class RetrievalModel(keras.Model):
         self.end_step(features)
         return self._log([*moved, own])
 
+    def _played(self, data):
+        return precision.past_overflow(lambda: self.play(data), self.untrained_states, self.optimizers.values())
+
+    @property
+    def _scales(self):
+        """Whether losses are scaled: gradients of float16 would be 0 below 6e-8."""
+        return self.compute_dtype == "float16" and bool(self.phases[-1].all_variables)
+
     def _test(self, data):
         return self._log([self.compute_losses(batch_of(data), training=False)])
 
@@ -362,7 +374,15 @@ class RetrievalModel(keras.Model):
         """Config and spec as plain dicts, without the files that weights started from: a saved model has its own."""
         config = without_sources(dataclasses.asdict(self.config))
         arguments = {"config": config, "spec": dataclasses.asdict(self.spec), "name": self.name}
+        arguments["dtype"] = self.dtype_policy.name
         return arguments | ({"local_scaling": list(self.local_scaling)} if any(self.local_scaling) else {})
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The reverse of :meth:`get_config`; all layers compute in the precision that the model's did."""
+        config = dict(config)
+        with precision.policy(config.pop("dtype", keras.config.dtype_policy())):
+            return cls(**config)
 
     def save_own_variables(self, store):
         """As Keras, and the random states: what is loaded goes on as if it had never been saved."""
@@ -407,7 +427,13 @@ _NOT_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 def _numbered(args, kwargs):
-    """Arguments of ``fit`` and its like with ``recipe_number`` for the strings of ``id``, wherever data may stand."""
+    """Arguments of ``fit`` and its like with ``recipe_number`` for the strings of ``id``, wherever data may stand.
+
+    Weights are refused here, before a step: with JAX an error within one leaves Keras' trainer without the variables.
+    """
+    for name in ("class_weight", "sample_weight"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"{name}: expected none, for losses that compare items have no weights of items.")
 
     def numbered(data):
         return backend.numbered(data, schema.ID, schema.RECIPE_NUMBER)
@@ -431,45 +457,3 @@ class _Epochs(keras.callbacks.Callback):
 
 def _weighted(named, phase):
     return sum((weight * ops.cast(named[name], "float32") for name, weight in phase.weights.items()), start=0.0)
-
-
-def reading(batch: Mapping[str, Any], network: keras.Model) -> keras.Model:
-    """A network, or what follows its backbone where the batch holds the backbone's features of the photos."""
-    if schema.IMAGE in network.input and schema.IMAGE_FEATURES in batch:
-        return rest(network)
-    return network
-
-
-def run(network: keras.Model, batch: Mapping[str, Any], training: bool) -> Any:
-    """What a network makes of the features of a batch that it takes; see :func:`reading`."""
-    network = reading(batch, network)
-    return network(select(batch, network), training=training)
-
-
-def select(batch: Mapping[str, Any], network: keras.Model) -> dict[str, Any]:
-    """The features of a batch that a network takes."""
-    return {name: batch[name] for name in network.input}
-
-
-def recipes_of(batch: Mapping[str, Any], embeddings):
-    """The number of each item's recipe, int64 ``[batch]``: equal ones are positives, never negatives.
-
-    Args:
-        batch: without the feature ``recipe_number``, or ``id`` in what ``fit`` receives, each item is a recipe of its
-            own.
-        embeddings: ``[batch, ...]``, of these items.
-    """
-    if schema.RECIPE_NUMBER in batch:
-        return ops.cast(batch[schema.RECIPE_NUMBER], "int64")
-    return ops.arange(ops.shape(embeddings)[0], dtype="int64")
-
-
-def batch_of(data):
-    """The dict of features, from a dataset of dicts or of (dict,) or (dict, target) tuples.
-
-    Raises:
-        ValueError: a tuple with sample weights.
-    """
-    if not isinstance(data, Mapping) and len(data) > 2 and data[2] is not None:
-        raise ValueError("sample_weight: expected none, for losses that compare items have no weights of items.")
-    return data if isinstance(data, Mapping) else data[0]

@@ -45,13 +45,14 @@ from kfood.layers.bag import word_bag
 from kfood.layers.canonical import Moments, canonical_projections
 from kfood.layers.image import ImageEncoderConfig, backbone
 from kfood.layers.inputs import symbolic_inputs
-from kfood.layers.memory import PairMemory
+from kfood.layers.memory import PairMemory, check_memory, check_remembered
 from kfood.layers.outputs import UnitLength
 from kfood.layers.pooling import pool
 from kfood.layers.recipe import RecipeEncoderConfig, TokenMean
 from kfood.layers.towers import unit_encoders
 from kfood.losses import ranking, reconstruction
-from kfood.models.base import RetrievalModel, batch_of, recipes_of, run
+from kfood.models.base import RetrievalModel
+from kfood.models.batches import batch_of, recipes_of, run
 from kfood.models.phases import OptimizerConfig, Phase
 
 
@@ -76,9 +77,7 @@ class JointEmbeddingConfig:
     memory_warmup: int = 1000
 
     def __post_init__(self):
-        for name in ("memory", "memory_warmup"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0, received {getattr(self, name)}.")
+        check_memory(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,16 +161,12 @@ class JointEmbedding(RetrievalModel):
         """Both embeddings; with a memory also ``recipes``, their numbers."""
         features = self(batch, training=training)
         if self.memory is not None and training:
-            if schema.RECIPE_NUMBER not in batch:
-                raise ValueError(
-                    f"memory: expected recipe_number, or id, in a batch, to know its recipes again, received "
-                    f"{sorted(batch)}."
-                )
+            check_remembered(batch)
             features["recipes"] = self.recipes(batch, features["image"])
         return features
 
     def recipes(self, batch, embeddings):
-        """See :func:`kfood.models.base.recipes_of`."""
+        """See :func:`kfood.models.batches.recipes_of`."""
         return recipes_of(batch, embeddings)
 
     def alike(self, batch, embeddings):
@@ -292,7 +287,9 @@ class CCA(RetrievalModel):
                 f"embedding_size: expected at most {min(widths.values())}, the narrower side's number of features, "
                 f"received {config.embedding_size}."
             )
-        self.projections = {side: Projection(config.embedding_size, name=f"{side}_projection") for side in widths}
+        self.projections = {
+            side: Projection(config.embedding_size, dtype="float32", name=f"{side}_projection") for side in widths
+        }
         self.encoders = {
             side: keras.Model(
                 network.input,
@@ -303,7 +300,7 @@ class CCA(RetrievalModel):
         }
         for network in self.features.values():
             network.trainable = False
-        self.moments = Moments(*widths.values(), name="moments")
+        self.moments = Moments(*widths.values(), dtype="float32", name="moments")
         self.moments.build()
         self.phases = (Phase("encoders", {"misfit": 1.0}, tuple(self.projections.values()), config.optimizer),)
         self.build()

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kfood import backend, schema
+from kfood import backend, precision, schema
 
 
 def is_larger(batch: Mapping[str, Any], chunk: int) -> bool:
@@ -67,7 +67,9 @@ def gradients_after(model, batch, between, objectives, variables):
     sources = [index for index, feature in enumerate(features) if keras.backend.is_float_dtype(feature.dtype)]
 
     def whole():
-        return model.from_items(keras.tree.pack_sequence_as(structure, features), batch, training=True)
+        return precision.widened(
+            model.from_items(keras.tree.pack_sequence_as(structure, features), batch, training=True)
+        )
 
     own = [[*variables_of_loss, *(features[index] for index in sources)] for variables_of_loss in variables]
     passed, extra, gradients = backend.gradients_after(whole, between, objectives, own)
@@ -90,7 +92,7 @@ def _with_chunks(model, embedded, seeds, count, direct, upstream, variables):
         sums = [total if gradient is None else total + gradient for total, gradient in zip(sums, flat, strict=True)]
         return sums, []
 
-    changing = [*seeds[0], *_own_states(model)]
+    changing = [*seeds[0], *own_states(model)]
     after = [ops.copy(state) for state in changing]
     start = [ops.zeros(variable.shape, variable.dtype) for own in variables for variable in own]
     sums, _ = backend.repeated(backward, count, start)
@@ -151,7 +153,7 @@ def random_states(model: keras.Model) -> list:
     return [g.state for g in {id(generator): generator for generator in generators}.values()]
 
 
-def _own_states(model):
+def own_states(model: keras.Model) -> list:
     """Variables that are never trained, such as moving statistics; not those that are frozen."""
     states = [variable for layer in model._flatten_layers() for variable in layer._non_trainable_variables]
     return list({id(state): state for state in states}.values())

@@ -58,7 +58,8 @@ from kfood.layers.hierarchical import HierarchicalConfig, component_towers
 from kfood.layers.image import ImageEncoderConfig, image_tower
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.outputs import UnitLength
-from kfood.models.base import RetrievalModel, recipes_of, run, select
+from kfood.models.base import RetrievalModel
+from kfood.models.batches import recipes_of, run, select
 from kfood.models.phases import OptimizerConfig, Phase
 
 
@@ -124,7 +125,7 @@ def recipe_loss(components, projections, present, margin, recipes=None):
     for a, b in itertools.permutations(components, 2):
         both = ops.logical_and(present[a], present[b])
         negatives = ops.logical_and(others, ops.logical_and(both[:, None], both[None, :]))
-        projected = projections[b, a](components[b])
+        projected = ops.cast(projections[b, a](components[b]), "float32")
         terms.append(bidirectional_triplets(components[a], projected, margin, negatives))
     return sum(terms) / len(terms)
 

@@ -114,7 +114,8 @@ from kfood.layers.attention_towers import AttentionEncoderConfig, finished, imag
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.outputs import UnitLength
 from kfood.losses import alignment, ranking, reconstruction
-from kfood.models.base import RetrievalModel, recipes_of, run, select
+from kfood.models.base import RetrievalModel
+from kfood.models.batches import recipes_of, run, select
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 

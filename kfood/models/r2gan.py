@@ -100,14 +100,15 @@ from typing import Literal
 import keras
 from keras import ops
 
-from kfood import distances, miners, schema
+from kfood import distances, miners, precision, schema
 from kfood.layers import dcgan
 from kfood.layers.image import ImageEncoderConfig
 from kfood.layers.pictures import check_picture_size, real_pictures
 from kfood.layers.recipe import RecipeEncoderConfig
 from kfood.layers.towers import unit_encoders
 from kfood.losses import adversarial, ranking, reconstruction
-from kfood.models.base import Decoder, RetrievalModel, recipes_of
+from kfood.models.base import Decoder, RetrievalModel
+from kfood.models.batches import recipes_of
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.settings import check_choices
 
@@ -426,7 +427,9 @@ class R2GAN(RetrievalModel):
             named["picture_ranking"] = both[0][1] + both[1][1]
         if config.adversarial:
             sides = {name: features[f"{name}_picture"] for name in ("real", "image", "recipe")}
-            seen = {name: self.discriminator_1(picture, training=training) for name, picture in sides.items()}
+            seen = precision.widened(
+                {name: self.discriminator_1(picture, training=training) for name, picture in sides.items()}
+            )
             judged = None
             if config.second_discriminator != "none":
                 judged = self.discriminator_2(features["recipe_picture"], training=training)[1]

@@ -43,8 +43,8 @@ from kfood.layers import waves
 from kfood.layers.inputs import symbolic_inputs
 from kfood.layers.pictures import reduced
 from kfood.losses import adversarial, ranking
-from kfood.models.base import select
 from kfood.models.baselines import CCA
+from kfood.models.batches import select
 from kfood.models.phases import OptimizerConfig, Phase
 from kfood.models.trajcross import (
     TrajCrossConfig,
@@ -258,6 +258,12 @@ class MoCo(_OnTrajCross):
         """Both embeddings, and both keys, which in training see their batch's statistics as the queries do."""
         keys = {f"{side}_key": key(select(batch, key), training=training) for side, key in self.keys.items()}
         return {**self(batch, training=training), **keys}
+
+    @property
+    def untrained_states(self):
+        """Those of all models, and the key encoders."""
+        slow = [variable for key in self.keys.values() for variable in key.weights]
+        return list({id(state): state for state in [*super().untrained_states, *slow]}.values())
 
     def losses_of(self, phase, features, batch, training):
         """``contrastive``: the mean over both directions."""

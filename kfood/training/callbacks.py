@@ -80,8 +80,15 @@ class Validation(keras.callbacks.Callback):
                     logs[f"val_{direction}_recall_at_{k}"] = metrics.recall_at_k(ranks, k)
 
 
+_SMALLEST_SCALE = 2.0**-10
+
+
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with the name of the loss that is not a number any more."""
+    """Ends training with the name of the loss that is not a number any more, or of the phase that never moves.
+
+    Where gradients of float16 are too large a step is left out, and the scale of its loss halved. Far below 1 that is
+    not for the scale: without an end to it, training would go on for nothing.
+    """
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at every named loss."""
@@ -89,8 +96,23 @@ class StopOnNaN(keras.callbacks.Callback):
             if not np.isfinite(value):
                 raise TrainingDivergedError(
                     f"Loss {name!r} became {float(value)} in step {batch + 1}: lower its weight or the learning rate. "
-                    "The last checkpoint is from before that epoch."
+                    f"The last checkpoint is from before that epoch.{self._of_float16()}"
                 )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the scale of each phase's loss."""
+        for name, optimizer in getattr(self.model, "optimizers", {}).items():
+            scale = getattr(optimizer, "dynamic_scale", None)
+            if scale is not None and float(keras.ops.convert_to_numpy(scale)) < _SMALLEST_SCALE:
+                raise TrainingDivergedError(
+                    f"Gradients of phase {name!r} were not finite in most steps up to epoch {epoch + 1}: lower the "
+                    f"learning rate. The last checkpoint is from before that epoch.{self._of_float16()}"
+                )
+
+    def _of_float16(self):
+        if self.model.compute_dtype != "float16":
+            return ""
+        return " float16 ends at 65504, bfloat16 where float32 does: try training.precision=bfloat16."
 
 
 class Schedule(keras.callbacks.Callback):

@@ -5,6 +5,7 @@ from typing import Literal
 
 from kfood.data.drawing import Movement
 from kfood.data.images import Augmentation
+from kfood.precision import POLICIES, Precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,8 @@ class TrainingConfig:
         bank: training pairs among which these are looked for, at most.
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
-        precision: Keras dtype policy: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+        precision: that networks compute in while they train: ``"float32"``, ``"bfloat16"`` or ``"float16"``; variables,
+            losses and distances are float32 (:mod:`kfood.precision`).
         jit_compile: compile the step with XLA; with Keras' JAX backend it always is.
         deterministic: ask TensorFlow for deterministic operations: the same run gives the same weights. JAX's on a GPU
             are so with ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``.
@@ -54,7 +56,7 @@ class TrainingConfig:
     local_scaling: int = 0
     bank: int = 4096
     monitor: Literal["median_rank", "recall_at_1"] = "median_rank"
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Precision = "float32"
     jit_compile: bool = False
     deterministic: bool = True
     devices: int = 1
@@ -64,7 +66,7 @@ class TrainingConfig:
         for name, valid in {
             "start": ("random", "canonical"),
             "monitor": ("median_rank", "recall_at_1"),
-            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+            "precision": tuple(POLICIES),
         }.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f"training.{name}: expected one of {list(valid)}, received {getattr(self, name)!r}.")

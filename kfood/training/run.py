@@ -24,6 +24,7 @@ from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
 from kfood.models.start import start_canonically
+from kfood.precision import POLICIES
 from kfood.training import devices
 from kfood.training.callbacks import Checkpoints, Schedule, StopOnNaN, Validation
 from kfood.training.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -315,7 +316,7 @@ def train(
 def prepare_keras(config: TrainingConfig) -> None:
     """Seeds, precision and determinism of this process; call it before a model is made."""
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
+    keras.config.set_dtype_policy(POLICIES[config.precision])
     if config.deterministic:
         import tensorflow as tf
 
