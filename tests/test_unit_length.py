@@ -88,9 +88,9 @@ def test_an_empty_recipe_leaves_the_gradient_its_size(tiny_spec, tiny_batch, nam
         # jne and adamine have two_tower's network, and cca descends nothing.
         *(
             pytest.param(name, {"jit_compile": True}, marks=pytest.mark.slow)
-            for name in ("acme", "r2gan", "mcen", "ht", "two_tower")
+            for name in ("acme", "r2gan", "ht", "two_tower")  # mcen takes half a minute to compile
         ),
-        *(pytest.param(name, {"jit_compile": False}, marks=pytest.mark.slow) for name in ("acme", "mcen")),
+        pytest.param("acme", {"jit_compile": False}, marks=pytest.mark.slow),
     ],
 )
 def test_two_steps_with_an_empty_recipe_leave_all_weights_finite(tiny_spec, tiny_batch, name, options):
