@@ -1,5 +1,6 @@
 """``kfood compare``: the table, the folder, the one-sentence errors; no TensorFlow."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -73,9 +74,18 @@ def test_train_records_the_variant_that_names_the_row(tmp_path, monkeypatch):
     import kfood.training
 
     asked = {}
+
+    class Run(contextlib.nullcontext):
+        folder, progress = tmp_path / "run", kfood.training.Progress()
+
+        def __init__(self, *_, **options):
+            super().__init__(self)
+            asked.update(options)
+
+        def stages(self):
+            return []
+
     monkeypatch.setattr(kfood.data.dataset, "open_dataset", lambda path, kind: None)
-    monkeypatch.setattr(
-        kfood.training, "train", lambda *_, **options: asked.update(options) or kfood.training.Progress()
-    )
+    monkeypatch.setattr(kfood.training, "TrainingRun", Run)
     train.run(train.Train("acme", tmp_path, tmp_path / "run", variant="TL+HM"))
     assert asked == {"variant": "TL+HM", "resume": False}
