@@ -34,7 +34,7 @@ def with_jax(*arguments):
 
 @pytest.mark.slow
 def test_models_keep_their_contract():
-    """Part of it; ``KERAS_BACKEND=jax python -m pytest tests/test_models_contract.py tests/test_precision.py`` is all."""
+    """Part of it; ``KERAS_BACKEND=jax python -m pytest tests/test_models_contract.py`` is all."""
     tests = "(each_phase or save_load) and trajcross"
     output = with_jax("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "test_models_contract.py", "-k", tests)
     assert "2 passed" in output
