@@ -64,8 +64,8 @@ def test_eight_jax_devices_step_as_one():
 
 @pytest.mark.slow
 def test_tensorflow_replicas_step_as_one():
-    """An adversary and draws; triplets, discriminators and a generator; features looked up; a memory of all rows."""
-    names = ("trajcross", "r2gan", "ht", "alpha_gao:memory=12,memory_warmup=0,alpha=0")
+    """An adversary and draws; triplets, discriminators and a generator; a memory of all rows."""
+    names = ("trajcross", "r2gan", "alpha_gao:memory=12,memory_warmup=0,alpha=0")
     output = ended(started(["device_steps.py", 2, *names], KERAS_BACKEND="tensorflow"))
     assert all(f"{name} equal" in output for name in names)
 

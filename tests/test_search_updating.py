@@ -17,7 +17,7 @@ from kfood import folders, search
     ("engine", "step"),
     [
         ("int8", 41),
-        pytest.param("int8", 7, marks=pytest.mark.slow),
+        pytest.param("int8", 17, marks=pytest.mark.slow),
         pytest.param("faiss-flat", 11, marks=pytest.mark.slow),
     ],
 )

@@ -15,7 +15,7 @@ text                          tokens               text                         
 ``1,5``, ``1,500``            ``1.5``, ``1.500``   ``2026-11-26``                ``2026-11`` ``26``
 ``1/2/3``, ``1-2-3``          ``1/2`` ``3``;       ``2–2 1/2``                   ``2-2`` ``1/2``
                               ``1-2`` ``3``
-``2 to 3``, ``2 - 3``         ``2`` … ``3``        ``１/２`` (full width), ``x²``  ``１`` ``２``; ``x²``: as letters
+``2 to 3``, ``2 - 3``         ``2`` … ``3``        full-width digits, ``x²``     as letters are
 ============================= ==================== ============================= ====================================
 
 A word that the vocabulary does not hold is read as its longest beginning that the vocabulary holds as a word, of at

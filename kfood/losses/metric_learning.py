@@ -210,7 +210,7 @@ class MetricLoss(keras.losses.Loss):
         self._generator = keras.random.SeedGenerator(self.seed) if isinstance(self.seed, int) else self.seed
 
     def call(self, y_true, y_pred, others=None):
-        """The loss of labels int ``[n]`` and embeddings ``[n, d]``, a float scalar; others as in :meth:`__call__`."""
+        """The loss of labels int ``[n]`` and embeddings ``[n, d]``, a float scalar; others as of a call."""
         options = dict(self.options)
         beside = {} if others is None else {"others": others}
         if others is not None and self.loss not in WITH_OTHERS:
