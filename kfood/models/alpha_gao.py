@@ -225,9 +225,9 @@ class AlphaGAO(RetrievalModel):
         named = {}
         if self.config.metric_weight > 0:
             others = self.memory(features["photos"]) if self.memory is not None and training else None
-            named["metric"] = self.metric_loss(labels, ops.cast(features["embedding"], "float32"), others=others)
+            named["metric"] = self.metric_loss(labels, features["embedding"], others=others)
         if self.config.metric_weight < 1:
-            classified = ops.cast(features["classified"], "float32")
+            classified = features["classified"]
             if self.config.classification == "softmax":
                 logits = self.classifier(classified)
                 terms = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
