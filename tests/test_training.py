@@ -103,7 +103,7 @@ main(sys.argv[2:])
 @pytest.mark.slow
 def test_kill_in_mid_epoch_and_resume_to_the_same_weights(kitchen, tmp_path):
     """SIGKILL in the third epoch of four; resumed, all weights and optimizer slots equal the unbroken run's bitwise."""
-    common = ["train", "acme", "--preset", "small", "--data", str(kitchen), "--epochs", "4"]
+    common = ["train", "acme", "--variant", "TL+HM+MA", "--preset", "small", "--data", str(kitchen), "--epochs", "4"]
     common += [part for override in (*TINY_RUN, "recipe_encoder.dropout=0.3") for part in ("--set", override)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -248,6 +248,14 @@ def test_bad_input_is_refused_in_one_sentence(tiny_run, kitchen, tmp_path, capsy
         assert message in error
         assert "Traceback" not in error
     assert not (tmp_path / "run").exists()  # nothing half-written
+
+
+def test_chunks_on_another_backend_leave_no_folder(kitchen, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    arguments = ["--data", str(kitchen), "--run", str(tmp_path / "run"), "--preset", "small", "--chunk", "8"]
+    assert main(["train", "two_tower", *arguments]) == 2
+    assert "chunk: expected 0, or Keras' TensorFlow backend" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_monitor_decides_and_recall_breaks_ties():

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 import kfood
-from kfood import folders, runs, schema
+from kfood import backend, folders, runs, schema
 from kfood.data import pipeline, word_vectors
 from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.features import PhotoFeatures, Views
@@ -62,6 +62,7 @@ class TrainingRun:
         OSError: something cannot be read or written; in a ``with`` block also in training, as on a full disk: the last
             checkpoint stays.
         ValueError: settings that do not fit the data, or, on resuming, the run.
+        NotImplementedError: chunks with another backend than TensorFlow.
     """
 
     model: RetrievalModel
@@ -324,7 +325,9 @@ def prepare_keras(config: TrainingConfig) -> None:
 
 
 def _check(config: TrainingConfig, dataset: PreparedDataset) -> None:
-    """Says now what does not fit."""
+    """Says now, before a folder is made, what does not fit."""
+    if config.chunk:
+        backend.check_chunks(config.chunk)
     if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
         raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
     if config.views and not isinstance(config.augmentation, Augmentation):
