@@ -174,25 +174,28 @@ class PhotoSpec:
         samples_per_class: photos of each class in a training batch.
         repetition: whether a batch's classes, and a class's photos, are drawn with repetition (as the α-sampling
             paper's released code does), each on its own.
+        whole_photo: as of :class:`RecipeSpec`; the paper's is a square.
     """
 
     image_size: int = 224
     classes: int = 70
     samples_per_class: int = 2
     repetition: bool = False
+    whole_photo: bool = False
 
     def __post_init__(self):
         for name, least in {"image_size": 1, "classes": 1, "samples_per_class": 1}.items():
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least):
                 raise ValueError(f"{name}: expected an integer of at least {least}, received {value!r}.")
-        if not isinstance(self.repetition, bool):
-            raise ValueError(f"repetition: expected true or false, received {self.repetition!r}.")
+        for name in ("repetition", "whole_photo"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: expected true or false, received {getattr(self, name)!r}.")
 
     @property
     def short_side(self) -> int:
-        """Short side in pixels to which a photo is resized before the crop: 256 for 224, in proportion."""
-        return resized_short_side(self.image_size)
+        """As of :class:`RecipeSpec`."""
+        return WHOLE_PHOTO if self.whole_photo else resized_short_side(self.image_size)
 
     def recipe_inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """None: there is no recipe."""

@@ -156,6 +156,12 @@ TINY_RUN = (
 )
 """Overrides that make ``small`` train in seconds."""
 
+BAGS = ("recipe_encoder.bag_words=64",)
+"""Another: recipes without recurrences, where a test does not look at them; these take longest to compile."""
+
+TINY_TOWERS = tuple(o for o in TINY_RUN if not o.startswith(("picture", "discriminator", "condition", "noise"))) + BAGS
+"""Those of a model without adversaries."""
+
 
 @pytest.fixture(scope="session")
 def tiny_run(kitchen, made_once, tmp_path_factory) -> pathlib.Path:

@@ -15,7 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_RUN
+from conftest import TINY_TOWERS
 from test_models_contract import make
 
 from kfood import replicas
@@ -30,11 +30,9 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZ
 SETTINGS = [
     f"--set={setting}"
     for setting in (
-        *TINY_RUN,
-        "recipe_encoder.bag_words=64",  # no recurrences, which take long to compile
+        *TINY_TOWERS,
         *(f"recipe_encoder.{kind}=0" for kind in ("dropout", "word_dropout", "part_dropout")),
     )
-    if not setting.startswith(("picture", "discriminator", "condition", "noise"))  # other models'
 ]
 """A tiny ``two_tower`` without dropout, whose numbers are drawn otherwise for a part of a batch."""
 

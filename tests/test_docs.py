@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import pytest
-from conftest import TINY_RUN
+from conftest import TINY_TOWERS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
@@ -88,8 +88,7 @@ def test_scripts_of_the_page_of_training_run(kitchen, tmp_path, monkeypatch):
     first, added, alone = re.findall(
         r"```python\n(.*?)```", PAGES["training.md"].read_text(encoding="utf-8"), re.DOTALL
     )
-    settings = tuple(one for one in TINY_RUN if not one.startswith(("picture", "discriminator", "condition", "noise")))
-    tiny = first.replace('("training.epochs=20"', f'{settings!r} + ("training.epochs=1"')
+    tiny = first.replace('("training.epochs=20"', f'{TINY_TOWERS!r} + ("training.epochs=1"')
     assert tiny != first
     fit = "        run.model.fit(**stage)\n"
     assert tiny.endswith(fit)

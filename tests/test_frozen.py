@@ -8,7 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import others_slow
+from conftest import BAGS, others_slow
 from test_models_contract import TINY, make
 
 from kfood import frozen, schema, training
@@ -80,7 +80,8 @@ def data(kitchen, tmp_path):
 
 def chosen(name, *overrides):
     settings = ("spec.image_size=32", "training.batch_size=16", "training.freeze_image_epochs=2")
-    return experiment(name, "small", overrides=(*TINY[name], *settings, *overrides))
+    own = BAGS if name == "two_tower" else ()
+    return experiment(name, "small", overrides=(*TINY[name], *own, *settings, *overrides))
 
 
 UNVARIED = (

@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from kfood import schema
-from kfood.layers.bag import WordBag, leading_directions
+from kfood.layers.bag import WordBag
+from kfood.layers.directions import leading_directions
 
 WORDS = 9
 SHARES = {schema.TITLE: 0.5, schema.INGREDIENTS: 2.0}

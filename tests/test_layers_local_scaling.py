@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import BAGS
 from test_models_contract import TINY
 
 from kfood import schema, training
@@ -70,7 +71,7 @@ def test_more_neighbours_than_the_bank_has_are_refused(neighbours):
 
 def chosen(name, *overrides):
     settings = ("spec.image_size=32", "training.batch_size=16", "training.epochs=2", "training.local_scaling=3")
-    return experiment(name, "small", overrides=(*TINY[name], *settings, *overrides))
+    return experiment(name, "small", overrides=(*TINY[name], *BAGS, *settings, *overrides))
 
 
 def finished(folder):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import others_slow
+from conftest import BAGS, others_slow
 
 from kfood import backend, schema
 from kfood.configs import PRESETS, experiment
@@ -401,10 +401,6 @@ def test_photos_of_one_recipe_are_no_negatives(name, tiny_spec, tiny_batch):
         assert singles == [0.0] * 8
         assert loss(one_recipe) == pytest.approx(0.0, abs=1e-6)
     assert loss(one_recipe) < loss(tiny_batch)
-
-
-BAGS = ("recipe_encoder.bag_words=30",)
-"""Recipes without recurrences, which XLA compiles in seconds."""
 
 
 @pytest.mark.slow

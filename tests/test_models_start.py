@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_layers_discriminant import expected_map
 from test_models_contract import make
 
 from kfood import schema
@@ -62,6 +63,20 @@ def test_embeddings_are_those_of_cca(name, tiny_spec, tiny_batch, rng):
     assert np.ptp(expected) > 0.8
 
 
+def test_photos_of_classes_start_as_discriminants(tiny_spec, rng):
+    model = make("alpha_gao", tiny_spec, compiled=False, overrides=("image_encoder.pooling=roots", "embedding_size=5"))
+    tints = rng.uniform(50, 200, (tiny_spec.classes, 1, 1, 3))
+    labels = np.concatenate([rng.permutation(tiny_spec.classes) for _ in range(8)]).astype("int32")
+    photos = (tints[labels] + rng.normal(0, 40, (len(labels), 32, 32, 3))).clip(0, 255).astype("float32")
+    seen = [{schema.IMAGE: photos[i : i + 10], schema.CLASS_ID: labels[i : i + 10]} for i in range(0, 40, 10)]
+    start_canonically(model, iter(seen), ridge=0.5)
+    x = np.asarray(frozen_part(model.encoders["image"])(photos, training=False), "float64")
+    expected = (x - x.mean(axis=0)) @ expected_map(x, labels, 5, 0.5)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    received = model.predict({schema.IMAGE: photos}, verbose=0)["image"]
+    np.testing.assert_allclose(received @ received.T, expected @ expected.T, atol=0.02)
+
+
 def test_computed_features_stand_for_photos(tiny_spec, tiny_batch):
     models = [starting("two_tower", tiny_spec) for _ in range(2)]
     frozen = frozen_part(models[0].encoders["image"])
@@ -81,3 +96,5 @@ def test_what_cannot_start_so_says_why(tiny_spec, tiny_batch):
             start_canonically(make(name, tiny_spec, compiled=False), [tiny_batch], 1.0)
     with pytest.raises(ValueError, match="embedding_size: expected at most 8, the narrower side's number of features"):
         start_canonically(starting("two_tower", tiny_spec, "embedding_size=9"), [tiny_batch], 1.0)
+    with pytest.raises(ValueError, match="embedding_size: expected at most 8, the number of a photo's features"):
+        start_canonically(make("alpha_gao", tiny_spec, compiled=False, overrides=("embedding_size=9",)), [], 1.0)

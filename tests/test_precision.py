@@ -9,7 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_RUN, others_slow
+from conftest import TINY_TOWERS, others_slow
 from test_models_contract import changes_its_own_variables, make, snapshot
 
 import kfood.losses
@@ -166,7 +166,7 @@ def test_a_run_in_float16_goes_on_and_is_read_in_float32(kitchen, tmp_path, eage
     """Its precision is the run's, and other ones are refused; what reads a run computes in float32."""
 
     def train(epochs, kind, *options):
-        settings = [part for override in (*SETTINGS, f"training.precision={kind}") for part in ("--set", override)]
+        settings = [part for override in (*TINY_TOWERS, f"training.precision={kind}") for part in ("--set", override)]
         command = ["train", "two_tower", "--preset", "small", "--data", str(kitchen), "--run", str(tmp_path / "run")]
         return main([*command, "--epochs", str(epochs), *settings, *options])
 
@@ -179,10 +179,6 @@ def test_a_run_in_float16_goes_on_and_is_read_in_float32(kitchen, tmp_path, eage
     assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
     with h5py.File(tmp_path / "run" / "checkpoints" / "last.weights.h5") as file:
         assert json.loads(file.attrs["kfood_progress"])["epoch"] == 2
-
-
-SETTINGS = tuple(o for o in TINY_RUN if not o.startswith(("picture", "discriminator", "condition", "noise")))
-"""A tiny ``two_tower``."""
 
 
 @pytest.fixture

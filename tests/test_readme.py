@@ -8,7 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from conftest import TINY_RUN
+from conftest import TINY_TOWERS
 
 from kfood.tools.main import COMMANDS, main
 
@@ -47,10 +47,7 @@ def test_the_script_is_the_command(kitchen, tmp_path, monkeypatch):
     assert len(script.strip().splitlines()) <= 15
     monkeypatch.chdir(tmp_path)
     (tmp_path / "DATA").symlink_to(kitchen)
-    overrides = tuple(
-        setting for setting in TINY_RUN if not setting.startswith(("picture", "discriminator", "condition", "noise"))
-    )
-    overrides += ("training.epochs=2", "recipe_encoder.dropout=0.3")
+    overrides = (*TINY_TOWERS, "training.epochs=2", "recipe_encoder.dropout=0.3")
     tiny = script.replace('"small")', f'"small", overrides={overrides!r})')
     assert tiny != script
     exec(compile(tiny, "README.md", "exec"), {})

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_RUN
+from conftest import BAGS, TINY_RUN
 
 from kfood import folders, schema, training
 from kfood.configs import experiment
@@ -103,8 +103,8 @@ main(sys.argv[2:])
 @pytest.mark.slow
 def test_kill_in_mid_epoch_and_resume_to_the_same_weights(kitchen, tmp_path):
     """SIGKILL in the third epoch of four; resumed, all weights and optimizer slots equal the unbroken run's bitwise."""
-    common = ["train", "acme", "--variant", "TL+HM+MA", "--preset", "small", "--data", str(kitchen), "--epochs", "4"]
-    common += [part for override in (*TINY_RUN, "recipe_encoder.dropout=0.3") for part in ("--set", override)]
+    common = ["train", "acme", "--preset", "small", "--data", str(kitchen), "--epochs", "4"]
+    common += [part for override in (*TINY_RUN, *BAGS, "recipe_encoder.dropout=0.3") for part in ("--set", override)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     run = [sys.executable, "-m", "kfood.tools.main"]
@@ -322,7 +322,7 @@ def test_freeze_and_unfreeze(kitchen, tmp_path):
         "acme",
         "small",
         "TL",
-        (*TINY_RUN, "training.epochs=2", "training.freeze_image_epochs=1", "training.deterministic=false"),
+        (*TINY_RUN, *BAGS, "training.epochs=2", "training.freeze_image_epochs=1", "training.deterministic=false"),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "fit", fit_watched)

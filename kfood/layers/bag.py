@@ -29,15 +29,13 @@ import numpy as np
 from keras import ops
 
 from kfood import schema
+from kfood.layers.directions import leading_directions
 
 SHARES = {schema.TITLE: 0.7, schema.INGREDIENTS: 1.0, schema.INSTRUCTIONS: 1.4}
 """How much each part of a recipe weighs."""
 
 RIDGE = 0.5
 """Added to the diagonal of what a missing part is regressed on, in units of the parts' variance by word."""
-
-_MORE, _ITERATIONS = 32, 5
-"""Of the search for directions: how many more are carried along, and how often they are refined."""
 
 
 @keras.saving.register_keras_serializable("kfood")
@@ -192,24 +190,6 @@ class WordBag(keras.layers.Layer):
     def get_config(self):
         """Arguments of the constructor."""
         return super().get_config() | {"words": self.words, "shares": self.shares, "filling": self.filling}
-
-
-def leading_directions(products: np.ndarray, count: int) -> np.ndarray:
-    """Eigenvectors of the largest eigenvalues, by subspace iteration from a random start (Halko et al. 2011, 4.4).
-
-    Args:
-        products: float ``[n, n]``, symmetric, of no negative eigenvalue.
-        count: of them, at most ``n``.
-
-    Returns:
-        Float ``[n, count]``, orthonormal columns, that of the largest eigenvalue first.
-    """
-    width = min(count + _MORE, len(products))
-    basis = np.random.default_rng(0).normal(size=(len(products), width)).astype(products.dtype)
-    for _ in range(_ITERATIONS):
-        basis, _ = np.linalg.qr(products @ basis)
-    _, turned = np.linalg.eigh(basis.T @ products @ basis)
-    return (basis @ turned[:, ::-1])[:, :count]
 
 
 def word_bag(spec: schema.RecipeSpec, words: int, filling: int) -> WordBag:

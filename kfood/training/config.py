@@ -27,7 +27,8 @@ class TrainingConfig:
         without_photos: recipes without a photo beside each training batch, as a share of its pairs, where the dataset
             has any; for models that learn from texts alone (:mod:`kfood.models.ht`).
         start: ``"random"``, or ``"canonical"``: encoders that are linear in features of a frozen backbone and in a bag
-            of words start as closed-form CCA of the training split has them (:mod:`kfood.models.start`).
+            of words start as closed-form CCA of the training split has them, one of labelled photos as linear
+            discriminant analysis has it (:mod:`kfood.models.start`).
         start_ridge: of that, in units of the mean variance of a side's features.
         local_scaling: neighbours, 10 in its paper, by which embeddings are corrected for hubs in search, once training
             has ended (:mod:`kfood.layers.local_scaling`); of models that compare two encoders by cosine. 0: none.
