@@ -96,15 +96,6 @@ def make_model(spec=None, distance="cosine", seed=0):
     )
 
 
-def make_heat_map(spec=None):
-    """Where a model might look in a photo: network from the picture to [2, 2] weights, which differ."""
-    spec = spec or make_spec()
-    image = {"image": keras.Input((spec.image_size, spec.image_size, 3), name="image")}
-    regions = keras.layers.AveragePooling2D(spec.image_size // 2)(image["image"] / 255.0)
-    weights = keras.layers.Softmax()(keras.layers.Reshape((4,))(ops.sum(regions, axis=-1)))
-    return keras.Model(image, keras.layers.Reshape((2, 2))(weights))
-
-
 def make_run(folder):
     folder.mkdir(parents=True)
     write_vocabulary(folder, WORDS, INGREDIENTS, CLASSES)

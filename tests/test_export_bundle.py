@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from export_model import INGREDIENTS, WORDS, make_heat_map, make_model, make_run, make_spec
+from export_model import INGREDIENTS, WORDS, make_model, make_run, make_spec
 from PIL import Image
 
 from kfood.data import images
@@ -36,23 +36,6 @@ RECIPES = [
 def exported(small_export):
     """(model, bundle folder, what export_bundle returned)."""
     return make_model(), small_export / "bundle", pickle.loads((small_export / "returned.pickle").read_bytes())
-
-
-@pytest.mark.slow
-def test_heat_maps_are_exported(tmp_path):
-    model, network = make_model(), make_heat_map()
-    model.decoders = {}
-    model.heat_maps = lambda: {"image": network}
-    manifest = export_bundle(model, make_run(tmp_path / "run"), tmp_path / "bundle")
-    assert manifest["heat_maps"]["image"]["outputs"]["weights"]["shape"] == [None, 2, 2]
-    bundle = kfood_runtime.Bundle.open(tmp_path / "bundle")
-    assert bundle.heat_maps == ("image",)
-    pictures = np.random.default_rng(3).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
-    found = bundle.look("image", {"image": pictures})
-    np.testing.assert_allclose(found, network.predict_on_batch({"image": pictures}), atol=1e-6)
-    np.testing.assert_allclose(found.sum((1, 2)), 1, atol=1e-6)
-    with pytest.raises(ValueError, match=r"expected one with a heat map \['image'\], received 'recipe'"):
-        bundle.look("recipe", {"image": pictures})
 
 
 def test_a_model_without_heat_maps_has_none(bundle):

@@ -342,6 +342,11 @@ def test_export_computes_what_the_model_computes(tmp_path):
     pictures = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
     found = bundle.look("image", {"image": pictures})
     np.testing.assert_allclose(found, ops.convert_to_numpy(model.attention({"image": pictures})["image"]), atol=1e-5)
+    assert bundle.heat_maps == ("image",)
+    assert manifest["heat_maps"]["image"]["outputs"]["weights"]["shape"] == [None, *found.shape[1:]]
+    np.testing.assert_allclose(found.sum((1, 2)), 1, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected one with a heat map \['image'\], received 'recipe'"):
+        bundle.look("recipe", {"image": pictures})
     assert manifest["distance"] == "cosine"
     assert sorted(manifest["parity"]["onnx"]) == [
         "image_encoder",
