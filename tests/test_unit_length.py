@@ -90,7 +90,6 @@ def test_an_empty_recipe_leaves_the_gradient_its_size(tiny_spec, tiny_batch, nam
             pytest.param(name, {"jit_compile": True}, marks=pytest.mark.slow)
             for name in ("acme", "r2gan", "ht", "two_tower")  # mcen takes half a minute to compile
         ),
-        pytest.param("acme", {"jit_compile": False}, marks=pytest.mark.slow),
     ],
 )
 def test_two_steps_with_an_empty_recipe_leave_all_weights_finite(tiny_spec, tiny_batch, name, options):
