@@ -34,7 +34,6 @@ ALLOWED = {
     "frozen": {"data", "layers", "models", "replicas", "schema"},
     "runs": {"folders", "models", "schema"},
     "training": {
-        "backend",
         *("frozen", "data", "evaluation", "folders", "layers", "models", "precision", "runs", "schema", "training"),
     },
     "configs": {"configs", "data", "layers", "models", "schema", "settings", "training"},

@@ -96,5 +96,5 @@ def test_what_cannot_start_so_says_why(tiny_spec, tiny_batch):
             start_canonically(make(name, tiny_spec, compiled=False), [tiny_batch], 1.0)
     with pytest.raises(ValueError, match="embedding_size: expected at most 8, the narrower side's number of features"):
         start_canonically(starting("two_tower", tiny_spec, "embedding_size=9"), [tiny_batch], 1.0)
-    with pytest.raises(ValueError, match="embedding_size: expected at most 8, the number of a photo's features"):
+    with pytest.raises(ValueError, match="embedding_size: expected at most 8, a photo's number of features"):
         start_canonically(make("alpha_gao", tiny_spec, compiled=False, overrides=("embedding_size=9",)), [], 1.0)

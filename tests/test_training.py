@@ -250,11 +250,17 @@ def test_bad_input_is_refused_in_one_sentence(tiny_run, kitchen, tmp_path, capsy
     assert not (tmp_path / "run").exists()  # nothing half-written
 
 
-def test_chunks_on_another_backend_leave_no_folder(kitchen, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    arguments = ["--data", str(kitchen), "--run", str(tmp_path / "run"), "--preset", "small", "--chunk", "8"]
-    assert main(["train", "two_tower", *arguments]) == 2
-    assert "chunk: expected 0, or Keras' TensorFlow backend" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("cca", ["--chunk", "8"], "chunk: expected 0, for cca is solved"),
+        ("two_tower", ["--set", "training.start=canonical"], "training.start: expected 'random' for encoders that"),
+    ],
+)
+def test_what_a_model_refuses_leaves_no_folder(kitchen, tmp_path, capsys, model, options, message):
+    arguments = ["--data", str(kitchen), "--run", str(tmp_path / "run"), "--preset", "small"]
+    assert main(["train", model, *arguments, *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
 
 

@@ -27,6 +27,15 @@ SCALE = 0.3
 """s: of a component of deviation 1, as canonical ones are, the tangent bends 3 %."""
 
 
+def check_canonical(model: RetrievalModel) -> None:
+    """Whether :func:`start_canonically` can start a model, before anything is computed.
+
+    Raises:
+        ValueError: encoders that are not of its form, or embeddings wider than the narrower side's features.
+    """
+    _heads(model)
+
+
 def start_canonically(model: RetrievalModel, batches: Iterable[Mapping[str, Any]], ridge: float) -> None:
     """Sets the linear layers of a model's encoders to the canonical projections of what they receive.
 
@@ -38,57 +47,65 @@ def start_canonically(model: RetrievalModel, batches: Iterable[Mapping[str, Any]
         ridge: as in :class:`kfood.models.baselines.CCAConfig`.
 
     Raises:
-        ValueError: encoders that are not of that form, or embeddings wider than the narrower side's features.
+        ValueError: as :func:`check_canonical`.
     """
-    if set(model.encoders) == {"image"}:
-        _start_from_classes(model, batches, ridge)
+    heads = _heads(model)
+    photos, head = _pooled(model.encoders["image"]), heads["image"]
+    width, size = head.kernel.shape
+    if "recipe" not in heads:
+        classes = model.spec.classes
+        moments = _moments(batches, (width, classes), photos, lambda batch: ops.one_hot(_classes(batch), classes))
+        (mean, shares), (xx, _, xy) = moments.means(), moments.covariances()
+        _start(head, mean, discriminant_projection(xx, shares, xy, size, ridge))
         return
-    features = _feature_networks(model)
-    heads = {side: model.encoders[side].get_layer(f"{side}_embedding") for side in features}
-    widths = [head.kernel.shape[0] for head in heads.values()]
-    size = heads["image"].kernel.shape[1]
-    if size > min(widths):
-        raise ValueError(
-            f"embedding_size: expected at most {min(widths)}, the narrower side's number of features, with "
-            f"training.start='canonical', received {size}."
-        )
-    moments = Moments(*widths, dtype="float32")
-    moments.build()
-    for batch in batches:
-        moments(*(ops.cast(network(batch), "float32") for network in features.values()))
+    words = _words(model.encoders["recipe"])
+    moments = _moments(batches, (width, heads["recipe"].kernel.shape[0]), photos, words)
     xx, yy, xy = moments.covariances()
     *matrices, correlations = canonical_projections(xx, yy, xy, size, ridge)
-    for head, mean, matrix in zip(heads.values(), moments.means(), matrices, strict=True):
-        kernel = SCALE * matrix * correlations
-        head.kernel.assign(kernel)
-        head.bias.assign(-ops.matmul(mean, kernel))
+    for one, mean, matrix in zip(heads.values(), moments.means(), matrices, strict=True):
+        _start(one, mean, SCALE * matrix * correlations)
     model.start_from(SCALE * correlations)
 
 
-def _start_from_classes(model, batches, ridge):
-    """The same for photos of classes."""
-    encoder = model.encoders["image"]
-    names = [layer.name for layer in encoder.layers]
-    if "pool" not in names or "image_embedding" not in names:
-        raise ValueError(
-            "training.start: expected 'random' for a photo encoder that does not end in one linear layer of a pooled "
-            "backbone, received 'canonical'."
-        )
-    head, pooled = encoder.get_layer("image_embedding"), _pooled(encoder)
-    (width, size), classes = head.kernel.shape, model.spec.classes
-    if size > width:
-        raise ValueError(
-            f"embedding_size: expected at most {width}, the number of a photo's features, with "
-            f"training.start='canonical', received {size}."
-        )
-    moments = Moments(width, classes, dtype="float32")
+def _moments(batches, widths, first, second):
+    """Of two functions of each batch."""
+    moments = Moments(*widths, dtype="float32")
     moments.build()
     for batch in batches:
-        moments(ops.cast(pooled(batch), "float32"), ops.one_hot(np.asarray(batch[schema.CLASS_ID]), classes))
-    (mean, shares), (xx, _, xy) = moments.means(), moments.covariances()
-    kernel = discriminant_projection(xx, shares, xy, size, ridge)
+        moments(ops.cast(first(batch), "float32"), ops.cast(second(batch), "float32"))
+    return moments
+
+
+def _start(head, mean, kernel):
     head.kernel.assign(kernel)
     head.bias.assign(-ops.matmul(mean, kernel))
+
+
+def _heads(model):
+    """Side → the linear layer in which its encoder ends, the image's first."""
+    encoders = getattr(model, "encoders", {})
+    names = {side: [layer.name for layer in encoder.layers] for side, encoder in encoders.items()}
+    linear = bool(names) and all(f"{side}_embedding" in names[side] for side in names)
+    if set(encoders) == {"image"}:
+        if not linear or "pool" not in names["image"]:
+            raise ValueError(
+                "training.start: expected 'random' for a photo encoder that does not end in one linear layer of a "
+                "pooled backbone, received 'canonical'."
+            )
+    elif not linear or "recipe" not in encoders or not _bags(encoders["recipe"]):
+        raise ValueError(
+            "training.start: expected 'random' for encoders that do not end in one linear layer each, of a pooled "
+            "backbone and of a bag of words (recipe_encoder.bag_words), received 'canonical'."
+        )
+    heads = {side: encoders[side].get_layer(f"{side}_embedding") for side in ("image", "recipe") if side in encoders}
+    width, size = min(head.kernel.shape[0] for head in heads.values()), heads["image"].kernel.shape[1]
+    if size > width:
+        whose = "a photo" if len(heads) == 1 else "the narrower side"
+        raise ValueError(
+            f"embedding_size: expected at most {width}, {whose}'s number of features, with training.start='canonical', "
+            f"received {size}."
+        )
+    return heads
 
 
 def _pooled(encoder):
@@ -103,19 +120,15 @@ def _pooled(encoder):
     return pooled
 
 
-def _feature_networks(model):
-    """Batch → what the linear layer of each encoder receives."""
-    encoders = getattr(model, "encoders", {})
-    names = {side: [layer.name for layer in encoder.layers] for side, encoder in encoders.items()}
-    bags = [layer for layer in encoders["recipe"].layers if isinstance(layer, WordBag)] if "recipe" in encoders else []
-    if not bags or not all(f"{side}_embedding" in names[side] for side in names):
-        raise ValueError(
-            "training.start: expected 'random' for encoders that do not end in one linear layer each, of a pooled "
-            "backbone and of a bag of words (recipe_encoder.bag_words), received 'canonical'."
-        )
-    image, recipe = encoders["image"], encoders["recipe"]
-    words = keras.Model(recipe.input, bags[0].output)
-    return {
-        "image": _pooled(image),
-        "recipe": lambda batch: words({name: np.asarray(batch[name]) for name in words.input}),
-    }
+def _bags(encoder):
+    return [layer for layer in encoder.layers if isinstance(layer, WordBag)]
+
+
+def _words(encoder):
+    """Batch → bags of its recipes' words."""
+    words = keras.Model(encoder.input, _bags(encoder)[0].output)
+    return lambda batch: words({name: np.asarray(batch[name]) for name in words.input})
+
+
+def _classes(batch):
+    return np.asarray(batch[schema.CLASS_ID])

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import keras
 
 import kfood
-from kfood import backend, folders, runs, schema
+from kfood import folders, runs, schema
 from kfood.data import pipeline, word_vectors
 from kfood.data.dataset import LabelledDataset, PreparedDataset, RecipeDataset
 from kfood.data.features import PhotoFeatures, Views
@@ -23,7 +24,7 @@ from kfood.layers import presets, sub_words
 from kfood.models import made
 from kfood.models.base import RetrievalModel
 from kfood.models.searched import fill_banks
-from kfood.models.start import start_canonically
+from kfood.models.start import check_canonical, start_canonically
 from kfood.precision import POLICIES
 from kfood.training import devices
 from kfood.training.callbacks import Checkpoints, Schedule, StopOnNaN, Validation
@@ -97,6 +98,7 @@ class TrainingRun:
             runs.check_new(self.folder)
         last = self.folder / "checkpoints" / "last.weights.h5"
         vectors = {} if resume and last.is_file() else _word_vectors(experiment.model, dataset)
+        new = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._held.enter_context(folders.held(self.folder))
@@ -107,11 +109,15 @@ class TrainingRun:
             ) from error
         with contextlib.ExitStack() as unless_made:
             unless_made.callback(self.close)
+            if new:
+                unless_made.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self._description = runs.settled(self.folder, self._description, resume)
             prepare_keras(self.config)
             with shared:
                 self.model = made(self._description, experiment.model, spec)
                 self.model.compile(jit_compile=self.config.jit_compile, chunk=self.config.chunk)
+            if self.config.start == "canonical":
+                check_canonical(self.model)
             if vectors and isinstance(dataset, RecipeDataset):
                 _start_from(vectors, self.model, experiment.model.recipe_encoder.vectors, dataset)
             self.progress = load_checkpoint(self.model, last) if resume and last.is_file() else Progress()
@@ -325,9 +331,7 @@ def prepare_keras(config: TrainingConfig) -> None:
 
 
 def _check(config: TrainingConfig, dataset: PreparedDataset) -> None:
-    """Says now, before a folder is made, what does not fit."""
-    if config.chunk:
-        backend.check_chunks(config.chunk)
+    """Says now what does not fit."""
     if isinstance(dataset, LabelledDataset) and config.monitor != "recall_at_1":
         raise ValueError(f"training.monitor: expected 'recall_at_1' for labelled photos, received {config.monitor!r}.")
     if config.views and not isinstance(config.augmentation, Augmentation):
