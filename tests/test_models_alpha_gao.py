@@ -265,7 +265,13 @@ def run(photos, tmp_path_factory):
 def test_run_resume_and_refusal(run, photos, tmp_path, capsys):
     """One epoch, then resumed to two: the same weights as in one go, miners' random state included."""
     stored = json.loads((run / "config.json").read_text())
-    assert stored["spec"] == {"image_size": 32, "classes": 5, "samples_per_class": 2, "repetition": False}
+    assert stored["spec"] == {
+        "image_size": 32,
+        "classes": 5,
+        "samples_per_class": 2,
+        "repetition": False,
+        "whole_photo": False,
+    }
     assert (run / "vocabulary" / "classes.txt").read_text().splitlines() == [f"class_{c}" for c in range(8)]
     other = tmp_path / "other"
     overrides = ("--set", "optimizer.schedule=constant", "--set", "learnt_optimizer.schedule=constant")
