@@ -48,7 +48,7 @@ PRETRAINED_IMAGE = ImageEncoderConfig(
 """Backbones whose ImageNet weights installed packages hold (extra ``pretrained``); what one misses the other sees."""
 
 PRETRAINED_MAP = ImageEncoderConfig(backbone="efficientnet_lite0", weights="imagenet")
-"""The smallest of them, for models that look at every place of its map, and for small photos."""
+"""The smallest of them, for models that look at every place of its map."""
 
 PRETRAINED_RECIPE = RecipeEncoderConfig(bag_words=4096, bag_filling=1024, dropout=0.3, part_dropout=0.1)
 

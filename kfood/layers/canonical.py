@@ -21,25 +21,25 @@ def canonical_projections(xx, yy, xy, size, ridge):
     Returns:
         A float ``[p, size]``, B float ``[q, size]``, correlations float ``[size]`` from the highest.
     """
-
-    def factor(covariance):
-        width = covariance.shape[0]
-        trace = ops.maximum(ops.trace(covariance), 1e-12)  # 0 of features that never vary
-        ridged = max(ridge / width, 1e-6) * trace
-        return ops.linalg.cholesky(covariance + ridged * ops.eye(width))
-
-    x, y = factor(xx), factor(yy)
+    x, y = ridged_factor(xx, ridge), ridged_factor(yy, ridge)
     half = ops.linalg.solve_triangular(x, xy, lower=True)
     white = ops.linalg.solve_triangular(y, ops.transpose(half), lower=True)  # [q, p]
     right, correlations, left = ops.linalg.svd(white, full_matrices=False)
     return (
-        _solve_transposed(x, ops.transpose(left)[:, :size]),
-        _solve_transposed(y, right[:, :size]),
+        solve_transposed(x, ops.transpose(left)[:, :size]),
+        solve_transposed(y, right[:, :size]),
         correlations[:size],
     )
 
 
-def _solve_transposed(factor, columns):
+def ridged_factor(covariance, ridge):
+    """The Cholesky factor of a covariance ``[n, n]`` with ``ridge`` as of :func:`canonical_projections`."""
+    width = covariance.shape[0]
+    trace = ops.maximum(ops.trace(covariance), 1e-12)  # 0 of features that never vary
+    return ops.linalg.cholesky(covariance + max(ridge / width, 1e-6) * trace * ops.eye(width))
+
+
+def solve_transposed(factor, columns):
     """``factor^-ᵀ columns`` of a lower triangular factor."""
     return ops.linalg.solve_triangular(ops.transpose(factor), columns, lower=False)
 

@@ -13,6 +13,7 @@ So the mean of those seen is added to every ψ. Without it unseen classes are to
 
 from keras import ops
 
+from kfood.layers.canonical import ridged_factor, solve_transposed
 from kfood.layers.directions import leading_directions
 
 
@@ -24,8 +25,7 @@ def discriminant_projection(xx, shares, xy, size, ridge):
         shares: float ``[c]``, of each class among the photos; 0 of one that has none.
         xy: float ``[p, c]``, covariance of the features with each class's indicator.
         size: directions kept; at most p.
-        ridge: added to the diagonal of ``S_w``, in units of its mean; at least 1e-6 of its sum, what single precision
-            holds, is added.
+        ridge: as of :func:`kfood.layers.canonical.canonical_projections`, of ``S_w``.
 
     Returns:
         Float ``[p, size]``, to be multiplied with centred features from the left.
@@ -33,8 +33,7 @@ def discriminant_projection(xx, shares, xy, size, ridge):
     width = xx.shape[0]
     between = xy / ops.sqrt(ops.maximum(shares, 1e-12))  # of which S_b is the product with its transpose
     within = xx - ops.matmul(between, ops.transpose(between))
-    trace = ops.maximum(ops.trace(within), 1e-12)
-    factor = ops.linalg.cholesky(within + max(ridge / width, 1e-6) * trace * ops.eye(width))
+    factor = ridged_factor(within, ridge)
     left, deviations, _ = ops.linalg.svd(ops.linalg.solve_triangular(factor, between, lower=True), full_matrices=False)
     seen = min(width, between.shape[1] - 1)
     left, spread = left[:, :seen], ops.square(deviations[:seen])
@@ -42,6 +41,6 @@ def discriminant_projection(xx, shares, xy, size, ridge):
     unseen = ops.sqrt(prior / (prior + 1.0))
     weights = ops.sqrt((spread + prior) / (spread + prior + 1.0))
     weighed = unseen * ops.eye(width) + ops.matmul(left * (weights - unseen), ops.transpose(left))
-    kernel = ops.linalg.solve_triangular(ops.transpose(factor), weighed, lower=False)  # [p, p]
+    kernel = solve_transposed(factor, weighed)  # [p, p]
     varied = ops.convert_to_numpy(ops.matmul(ops.transpose(kernel), ops.matmul(xx, kernel)))
     return ops.matmul(kernel, leading_directions(varied, size))
