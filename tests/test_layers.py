@@ -6,7 +6,7 @@ import oracles
 import pytest
 from keras import ops
 
-from kfood import schema
+from kfood import precision, schema
 from kfood.layers import stackgan
 from kfood.layers.image import ImageEncoderConfig, PhotoNormalization, image_tower
 from kfood.layers.recipe import PartDropout, RecipeEncoderConfig, TokenMean, recipe_tower
@@ -32,6 +32,17 @@ def test_final_states_against_a_loop(rng, bidirectional):
             for cell, backward in cells
         ]
         np.testing.assert_allclose(got[row], np.concatenate(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backend", "policy", "cudnn"),
+    [("jax", "float32", "auto"), ("jax", "mixed_bfloat16", False), ("tensorflow", "mixed_bfloat16", "auto")],
+)
+def test_a_recurrence_of_16_bits_leaves_the_cudnn_of_jax_alone(backend, policy, cudnn, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with precision.policy(policy):
+        layer = FinalStates(3)
+    assert layer.forward_cell.use_cudnn == layer.backward_cell.use_cudnn == cudnn
 
 
 def test_token_mean():

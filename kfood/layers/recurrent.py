@@ -77,8 +77,11 @@ class FinalStates(keras.layers.Layer):
         self.units = units
         self.stand_in = None
         self.bidirectional = bidirectional
-        self.forward_cell = keras.layers.LSTM(units, return_sequences=True, name="forward")
-        self.backward_cell = keras.layers.LSTM(units, return_sequences=True, name="backward") if bidirectional else None
+        # cuDNN's recurrence as JAX has it knows no 16 bits, which Keras does not ask before it takes it.
+        wide = keras.backend.backend() != "jax" or self.compute_dtype == "float32"
+        shared = {"return_sequences": True, "use_cudnn": "auto" if wide else False}
+        self.forward_cell = keras.layers.LSTM(units, name="forward", **shared)
+        self.backward_cell = keras.layers.LSTM(units, name="backward", **shared) if bidirectional else None
 
     def build(self, inputs_shape, lengths_shape=None):
         """Builds the recurrences for inputs of width ``inputs_shape[-1]``."""

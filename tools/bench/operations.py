@@ -36,6 +36,63 @@ def counted(run: Callable[[], object]) -> int:
     return total
 
 
+def counted_in(program: Any) -> int:
+    """Of a program that JAX has traced, whatever device it is for.
+
+    Args:
+        program: a ``jax.core.ClosedJaxpr`` or ``Jaxpr``, as ``jax.make_jaxpr`` gives; of a condition the larger branch
+            counts.
+
+    Returns:
+        As :func:`counted`.
+
+    Raises:
+        ValueError: a loop with products whose number of turns the program does not say.
+    """
+    total = 0
+    for equation in getattr(program, "jaxpr", program).eqns:
+        name, given = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (left, _), _ = given["dimension_numbers"]
+            inner = math.prod(equation.invars[0].aval.shape[axis] for axis in left)
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * inner
+        elif name == "conv_general_dilated":
+            total += 2 * _any_convolution(equation)
+        elif name in ("rnn_fwd", "rnn_bwd"):  # cuDNN's, on a GPU
+            inputs = equation.invars[0 if name == "rnn_fwd" else 3].aval
+            total += 2 * _recurrence(inputs, given) * (1 if name == "rnn_fwd" else 2)
+        else:
+            inside = [counted_in(part) for part in _programs(given.values())]
+            if name == "while" and any(inside):
+                raise ValueError("operations of a loop: expected one of so many turns, received one of any number.")
+            total += (max(inside) if name == "cond" else sum(inside)) * (given["length"] if name == "scan" else 1)
+    return total
+
+
+def _programs(values: Any) -> list[Any]:
+    """Programs among an equation's parameters."""
+    nested = [_programs(value) if isinstance(value, (tuple, list)) else [value] for value in values]
+    return [value for part in nested for value in part if hasattr(getattr(value, "jaxpr", value), "eqns")]
+
+
+def _any_convolution(equation: Any) -> int:
+    """Multiplications of a convolution as JAX has it; the gradient with respect to a picture is one of values with
+    zeros between them, each of which meets the whole kernel."""
+    given = equation.params
+    values, kernel = (variable.aval.shape for variable in equation.invars)
+    filters, channels, *window = (kernel[axis] for axis in given["dimension_numbers"].rhs_spec)
+    if any(dilation > 1 for dilation in given["lhs_dilation"]):
+        return math.prod(values) * math.prod(window) * filters // given["feature_group_count"]
+    return math.prod(equation.outvars[0].aval.shape) * math.prod(window) * channels
+
+
+def _recurrence(inputs: Any, given: dict) -> int:
+    """Multiplications of LSTMs of ``[batch, steps, width]`` as one operation: four gates of the input and the state."""
+    size, directions = given["hidden_size"], 1 + given["bidirectional"]
+    widths = inputs.shape[-1] + size + (given["num_layers"] - 1) * (directions + 1) * size
+    return math.prod(inputs.shape[:-1]) * directions * 4 * size * widths
+
+
 def _product(inputs: Any, attributes: dict, output: Any, transposed: str) -> int:
     """Of matrices ``[..., n, k] · [..., k, m]``."""
     inner = inputs[0].shape[-2 if attributes.get(transposed) else -1]

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from kfood.precision import POLICIES, Precision, policy
 from kfood.tools.bench import operations, timing
 
 
@@ -13,8 +14,8 @@ class Step:
     """One training step of a model on random pairs of full length, weights random, and embedding the same pairs.
 
     Several models take turns, and each is also compared with the first. A step's floating-point operations a second, of
-    products and convolutions, stand beside those of one large product of matrices; with Keras' JAX backend, which
-    executes nothing operation by operation, they are not counted.
+    products and convolutions, stand beside those of one large product of matrices in the same precision and by the same
+    backend.
     """
 
     model: tuple[str, ...] = ("acme",)
@@ -25,6 +26,8 @@ class Step:
     """Pairs a step."""
     chunk: int = 0
     """Pairs that pass the encoders at once, of the batch (`training.chunk`); 0: all."""
+    precision: Precision = "float32"
+    """That networks compute in (`training.precision`)."""
     steps: int = 3
     """Steps after the first, which builds the graph; the best time counts."""
     data: pathlib.Path | None = None
@@ -52,7 +55,8 @@ def measure(args: Step) -> dict[str, float]:
         Name → seconds, pairs a second, 1e9 operations a second, ratio to the first model's or of what there is, or
         peak memory of the whole process in GB.
     """
-    models = {name: timing.random_model(name, args.preset, args.batch_size) for name in args.model}
+    with policy(POLICIES[args.precision]):
+        models = {name: timing.random_model(name, args.preset, args.batch_size) for name in args.model}
     runs = {name: _prepared_step(*of_model, args.chunk) for name, of_model in models.items()}
     times: dict[str, dict[str, float]] = {}
     for name, (train, embed) in runs.items():
@@ -64,8 +68,8 @@ def measure(args: Step) -> dict[str, float]:
             times[name]["train"] = min(times[name]["train"], timing.seconds(train))
             times[name]["embed"] = min(times[name]["embed"], timing.seconds(embed))
     peak = timing.peak_memory()  # of steps alone: what follows counts, and is no part of a training
-    work = {name: _operations(*of_model, args.chunk) for name, of_model in models.items()} if _is_counted() else {}
-    possible = _gemm_rate() if work else float("nan")
+    work = {name: _operations(*of_model, args.chunk) for name, of_model in models.items()}
+    possible = _gemm_rate(args.precision)
     figures: dict[str, float] = {}
     reference = times[args.model[0]]
     for name, found in times.items():
@@ -74,15 +78,13 @@ def measure(args: Step) -> dict[str, float]:
         figures[f"{prefix}training step, s"] = found["train"]
         figures[f"{prefix}training, pairs/s"] = args.batch_size / found["train"]
         figures[f"{prefix}embedding, pairs/s"] = args.batch_size / found["embed"]
-        if work:
-            figures[f"{prefix}training, GFLOP a step"] = work[name] / 1e9
-            figures[f"{prefix}training, GFLOP/s"] = work[name] / found["train"] / 1e9
-            figures[f"{prefix}training / GEMM, FLOP/s"] = work[name] / found["train"] / possible
+        figures[f"{prefix}training, GFLOP a step"] = work[name] / 1e9
+        figures[f"{prefix}training, GFLOP/s"] = work[name] / found["train"] / 1e9
+        figures[f"{prefix}training / GEMM, FLOP/s"] = work[name] / found["train"] / possible
         if found is not reference:
             figures[f"{prefix}training / {args.model[0]}"] = reference["train"] / found["train"]
             figures[f"{prefix}embedding / {args.model[0]}"] = reference["embed"] / found["embed"]
-    if work:
-        figures["GEMM, GFLOP/s"] = possible / 1e9
+    figures["GEMM, GFLOP/s"] = possible / 1e9
     if args.data is not None:
         given = _input_rate(args)
         figures["input, pairs/s"] = given
@@ -99,25 +101,48 @@ def _prepared_step(model: Any, batch: dict[str, Any], chunk: int) -> tuple[Calla
     return lambda: model.train_on_batch(batch), embed
 
 
-def _is_counted() -> bool:
+def _operations(model: Any, batch: dict[str, Any], chunk: int) -> int:
+    """Of one training step, floating-point; with TensorFlow it compiles the model anew."""
     import keras
 
-    return keras.backend.backend() == "tensorflow"
-
-
-def _operations(model: Any, batch: dict[str, Any], chunk: int) -> int:
-    """Of one training step, floating-point; compiles the model anew."""
+    if keras.backend.backend() == "jax":
+        return operations.counted_in(_traced(model, batch))
     model.compile(run_eagerly=True, chunk=chunk)
     return operations.counted(lambda: model.train_on_batch(batch))
 
 
-def _gemm_rate(side: int = 4096) -> float:
-    """Floating-point operations a second of a product of square matrices, by TensorFlow."""
-    import tensorflow as tf
+def _traced(model: Any, batch: dict[str, Any]) -> Any:
+    """A training step as JAX sees it."""
+    import jax
 
-    matrix = tf.random.normal((side, side))
-    product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
-    return 2 * side**3 / timing.best({"product": lambda: product().numpy()}, 3)["product"]
+    # What Keras' own train_on_batch gives a step; there is no public way to it.
+    kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+    state = model._get_jax_state(**dict.fromkeys(kinds, True))
+    return jax.make_jaxpr(model.train_step)(state, (batch, None, None))
+
+
+def _gemm_rate(precision: Precision, side: int = 4096) -> float:
+    """Floating-point operations a second of a product of square matrices, by Keras' backend; of several one after
+    another, where one is too short to be timed."""
+    import numpy as np
+    from keras import ops
+
+    values = np.random.default_rng(0).normal(0, side**-0.5, (side, side))
+    matrix = ops.cast(values.astype("float32"), precision)
+
+    def products(count):
+        found = matrix
+        for _ in range(count):
+            found = ops.matmul(found, matrix)
+        return ops.convert_to_numpy(ops.cast(found[0, 0], "float32"))  # which waits for them
+
+    def timed(count, repeats):
+        return timing.best({"products": lambda: products(count)}, repeats)["products"]
+
+    count = 1
+    while timed(count, 1) < 0.25:
+        count *= 4
+    return count * 2 * side**3 / timed(count, 3)
 
 
 def _input_rate(args: Step, batches: int = 16) -> float:
