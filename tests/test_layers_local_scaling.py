@@ -138,13 +138,27 @@ def test_exported_encoders_and_decoders_are_the_searched_models(tiny_spec, tiny_
         np.testing.assert_allclose(made, model.decoders["picture"].network(rows), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["acme", "alpha_gao"])
-def test_models_compared_otherwise_are_refused(name, tiny_spec):
-    if MODELS[name].data == "labelled":
-        tiny_spec = schema.PhotoSpec(tiny_spec.image_size, tiny_spec.classes)
-    config = experiment(name, "small", overrides=TINY[name]).model
-    with pytest.raises(ValueError, match="compare two encoders' embeddings by cosine, received 3 for"):
-        MODELS[name].load()(config, tiny_spec, local_scaling=(3, 8))
+def test_a_model_of_euclidean_distances_is_scaled_too(tiny_spec, tiny_batch):
+    keras.utils.set_random_seed(0)
+    config = experiment("acme", "small", overrides=TINY["acme"]).model
+    model = MODELS["acme"].load()(config, tiny_spec, local_scaling=(2, 8))
+    assert (model.distance, model.searched().distance) == ("euclidean", "dot")
+    plain = {side: np.asarray(rows) for side, rows in model(tiny_batch).items()}
+    fill_banks(model, plain)
+    encoders = model.searched().encoders.items()
+    scaled = {side: encoder.predict_on_batch({k: tiny_batch[k] for k in encoder.input}) for side, encoder in encoders}
+    # Of vectors of length 1 the squared distance is 2 - 2 cos.
+    squared = ((plain["image"][:, None] - plain["recipe"][None]) ** 2).sum(axis=2)
+    near = 1 - squared / 2
+    expected = 2 * near - np.sort(near, axis=1)[:, -2:].mean(axis=1)[:, None] - np.sort(near, axis=0)[-2:].mean(axis=0)
+    np.testing.assert_allclose(2 * scaled["image"] @ scaled["recipe"].T, expected, atol=1e-5)
+
+
+def test_a_model_of_one_encoder_is_refused(tiny_spec):
+    spec = schema.PhotoSpec(tiny_spec.image_size, tiny_spec.classes)
+    config = experiment("alpha_gao", "small", overrides=TINY["alpha_gao"]).model
+    with pytest.raises(ValueError, match="does not compare two encoders' embeddings, received 3 for"):
+        MODELS["alpha_gao"].load()(config, spec, local_scaling=(3, 8))
 
 
 def test_a_setting_out_of_range_is_one_sentence():

@@ -49,9 +49,9 @@ def small() -> Experiment:
 def pretrained() -> Experiment:
     """For a CPU and real photos: on frozen backbones and bags of words, from where closed-form CCA ends.
 
-    Without local scaling, which is of cosines; the losses are weighted as :func:`small` does.
+    The losses are weighted as :func:`small` does.
     """
-    return pretrained_experiment(small(), local_scaling=0)
+    return pretrained_experiment(small())
 
 
 _NONE = {"hard_mining": False, "alignment": False, "recipe_to_image": False, "image_to_recipe": False}

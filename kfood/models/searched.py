@@ -13,7 +13,7 @@ def scaling_layers(model: Any, neighbours: int, bank: int) -> dict[str, LocalSca
     """A layer for each of a model's two encoders, their banks still empty.
 
     Args:
-        model: compares two encoders' embeddings by cosine.
+        model: has two encoders; their embeddings have length 1, so that Euclidean distances order them as cosines do.
         neighbours: see :class:`kfood.layers.local_scaling.LocalScaling`; 0: none, and no layers.
         bank: likewise.
 
@@ -22,9 +22,9 @@ def scaling_layers(model: Any, neighbours: int, bank: int) -> dict[str, LocalSca
     """
     if not neighbours:
         return {}
-    if len(model.encoders) != 2 or model.distance != "cosine":
+    if len(model.encoders) != 2:
         raise ValueError(
-            f"local_scaling: expected 0 for a model that does not compare two encoders' embeddings by cosine, received "
+            f"local_scaling: expected 0 for a model that does not compare two encoders' embeddings, received "
             f"{neighbours} for {model.name}."
         )
     layers = {}

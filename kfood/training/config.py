@@ -31,7 +31,7 @@ class TrainingConfig:
             discriminant analysis has it (:mod:`kfood.models.start`).
         start_ridge: of that, in units of the mean variance of a side's features.
         local_scaling: neighbours, 10 in its paper, by which embeddings are corrected for hubs in search, once training
-            has ended (:mod:`kfood.layers.local_scaling`); of models that compare two encoders by cosine. 0: none.
+            has ended (:mod:`kfood.layers.local_scaling`); of models with two encoders. 0: none.
         bank: training pairs among which these are looked for, at most.
         monitor: validation score by which the best epoch is chosen: ``"median_rank"`` or ``"recall_at_1"``, averaged
             over both directions; of labelled photos ``"recall_at_1"``.
