@@ -72,6 +72,42 @@ def test_another_backbone_or_picture_has_another_fingerprint(tiny_spec):
     assert frozen.frozen_network(model).fingerprint != fingerprints[0]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_backbone_that_is_let_learn_keeps_its_statistics(kept, tiny_spec, tiny_batch):
+    model = make("two_tower", tiny_spec)
+    model.run_eagerly = True
+    config = training.TrainingConfig(epochs=2, batch_size=8, freeze_image_epochs=1, freeze_statistics=kept)
+    schedule = training.callbacks.Schedule(config, training.Progress())
+    schedule.set_model(model)
+    backbone = model.encoders["image"].get_layer("backbone")
+    normalisations = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    own = {id(variable) for layer in normalisations for variable in layer.variables}
+
+    def moved():
+        before = [np.array(variable) for variable in backbone.variables]
+        model.train_on_batch(tiny_batch)
+        return [
+            id(variable) in own
+            for variable, old in zip(backbone.variables, before, strict=True)
+            if np.abs(np.asarray(variable) - old).max() > 0
+        ]
+
+    def differs():
+        learning, still = (np.asarray(backbone(tiny_batch["image"], training=training)) for training in (True, False))
+        return np.abs(learning - still).max() > 1e-3
+
+    schedule.on_epoch_begin(0)
+    assert not moved()
+    assert not differs()
+    schedule.on_epoch_begin(1)
+    assert differs() != kept
+    found = moved()
+    assert found.count(False) >= len(normalisations) > 2
+    assert any(found) != kept
+    schedule.on_epoch_begin(2)
+    assert differs() != kept
+
+
 @pytest.fixture
 def data(kitchen, tmp_path):
     """A copy of the kitchen's dataset: features are kept in its folder."""

@@ -81,6 +81,7 @@ def pretrained_experiment(
         **training: what else differs.
     """
     settings: dict[str, Any] = {"epochs": 20, "freeze_image_epochs": -1, "views": 1, "local_scaling": 10}
+    settings |= {"freeze_statistics": True}  # where the backbone is let learn after all
     changes: dict[str, Any] = {"image_encoder": image}
     if spec is None:
         own: Any = small.spec

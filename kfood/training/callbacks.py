@@ -133,11 +133,10 @@ class Schedule(keras.callbacks.Callback):
         for phase in self.model.phases:
             factor = learning_rate_factor(phase.optimizer, epoch, self.config.epochs, self.progress.stale)
             self.model.optimizers[phase.name].learning_rate = phase.optimizer.learning_rate * factor
-        frozen = epoch < self.config.frozen_epochs
-        backbone = _backbone(self.model) if self.config.frozen_epochs else None
-        if backbone is not None and backbone.trainable == frozen:
-            backbone.trainable = not frozen
-            self.model.make_train_function(force=True)
+        if self.config.frozen_epochs or self.config.freeze_statistics:
+            learns = epoch >= self.config.frozen_epochs
+            if _set_learning(_backbone(self.model), learns, self.config.freeze_statistics):
+                self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch, logs=None):
         """Logs the encoders' learning rate."""
@@ -183,6 +182,18 @@ class Checkpoints(keras.callbacks.Callback):
 
 def _backbone(model) -> keras.Model:
     return model.encoders["image"].get_layer("backbone")
+
+
+def _set_learning(backbone: keras.Model, learns: bool, freeze_statistics: bool) -> bool:
+    """Freezes a backbone or lets it learn; whether that changed anything."""
+    changed = backbone.trainable != learns
+    if changed:
+        backbone.trainable = learns
+    if learns and freeze_statistics:
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+                layer.trainable, changed = False, True
+    return changed
 
 
 def selection_score(logs: dict[str, float], monitor: str) -> float:

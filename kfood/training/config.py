@@ -20,6 +20,9 @@ class TrainingConfig:
             no larger. 0: all.
         seed: of initial weights, order, augmentation, dropout and noise.
         freeze_image_epochs: epochs at the start during which the image backbone does not learn; -1: all.
+        freeze_statistics: the backbone's batch normalisation stays as it is when the rest of it learns, and takes its
+            own statistics as in the epochs in which all is frozen: with those of a batch the layers behind, which have
+            learnt from the others, would receive something else.
         views: 0: photos pass the backbone in every epoch. Else, while it does not learn, it sees each training photo
             once in this many views, the evaluation crop and varied ones, and epochs read what it made of them, which is
             kept in the dataset's folder (:mod:`kfood.data.features`).
@@ -49,6 +52,7 @@ class TrainingConfig:
     chunk: int = 0
     seed: int = 0
     freeze_image_epochs: int = 0
+    freeze_statistics: bool = False
     views: int = 0
     feature_gigabytes: float = 20.0
     without_photos: float = 0.0
