@@ -3,9 +3,8 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from kfood.precision import POLICIES, Precision, policy
 from kfood.tools.bench import operations, timing
 
 
@@ -26,7 +25,7 @@ class Step:
     """Pairs a step."""
     chunk: int = 0
     """Pairs that pass the encoders at once, of the batch (`training.chunk`); 0: all."""
-    precision: Precision = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """That networks compute in (`training.precision`)."""
     steps: int = 3
     """Steps after the first, which builds the graph; the best time counts."""
@@ -55,6 +54,8 @@ def measure(args: Step) -> dict[str, float]:
         Name → seconds, pairs a second, 1e9 operations a second, ratio to the first model's or of what there is, or
         peak memory of the whole process in GB.
     """
+    from kfood.precision import POLICIES, policy
+
     with policy(POLICIES[args.precision]):
         models = {name: timing.random_model(name, args.preset, args.batch_size) for name in args.model}
     runs = {name: _prepared_step(*of_model, args.chunk) for name, of_model in models.items()}
@@ -121,7 +122,7 @@ def _traced(model: Any, batch: dict[str, Any]) -> Any:
     return jax.make_jaxpr(model.train_step)(state, (batch, None, None))
 
 
-def _gemm_rate(precision: Precision, side: int = 4096) -> float:
+def _gemm_rate(precision: str, side: int = 4096) -> float:
     """Floating-point operations a second of a product of square matrices, by Keras' backend; of several one after
     another, where one is too short to be timed."""
     import numpy as np
