@@ -80,8 +80,13 @@ def pretrained_experiment(
         spec: of its pictures; None: as large as :data:`PRETRAINED_SPEC`'s.
         **training: what else differs.
     """
-    settings: dict[str, Any] = {"epochs": 20, "freeze_image_epochs": -1, "views": 1, "local_scaling": 10}
-    settings |= {"freeze_statistics": True}  # where the backbone is let learn after all
+    settings: dict[str, Any] = {
+        "epochs": 20,
+        "freeze_image_epochs": -1,
+        "freeze_statistics": True,  # where the backbone is let learn after all
+        "views": 1,
+        "local_scaling": 10,
+    }
     changes: dict[str, Any] = {"image_encoder": image}
     if spec is None:
         own: Any = small.spec
